@@ -1,0 +1,176 @@
+"""Configuration as typed values: what a YAML file says, with every default filled in.
+
+Invariant: a `Config` that exists is valid; nothing downstream checks it again. Durations are seconds here.
+Reading the file, `${NAME}` and the errors are in `configfile.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from stream.events import Severity, Task
+
+FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
+Signal: TypeAlias = Literal["loss", "error", "score", "prediction", "latency"]
+Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein"]
+UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+class Security(Struct, frozen=True, forbid_unknown_fields=True):
+    """How to reach a protected Kafka. Secrets are usually `${NAME}`."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_cafile: str | None = None
+    ssl_certfile: str | None = None
+    ssl_keyfile: str | None = None
+    ssl_password: str | None = None
+
+
+class Topics(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Names of the topics."""
+
+    predictions: str = "predictions"
+    labels: str = "labels"
+    alerts: str = "alerts"
+    metric_snapshots: str = "metric-snapshots"
+    model_updates: str = "model-updates"
+    dead_letters: str = "dead-letters"
+
+
+class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where events come from."""
+
+    brokers: tuple[str, ...] = ("localhost:9092",)
+    group: str = "stream"
+    instance: str | None = None
+    topics: Topics = field(default_factory=Topics)
+    partitions: int = 8
+    replication: int = 1
+    session_timeout: float = 10.0
+    security: Security = field(default_factory=Security)
+    idempotent: bool = True
+    """Idempotent producer; off only for brokers that cannot do it."""
+
+
+class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where state is kept and how often. `every` is a floor: see `share` in the README."""
+
+    store: str = "sqlite:///stream.db"
+    every: float = 0.5
+    key: str | None = None
+    """Signs stored state; from the environment variable STREAM_STATE_KEY when left out."""
+
+
+class Http(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the page, the API and /metrics listen. Port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 6066
+
+
+class Reference(Struct, frozen=True, forbid_unknown_fields=True):
+    """What counts as normal: exactly one of `first`, `file`, `predictions` (with or without `labels`)."""
+
+    first: int | None = None
+    file: str | None = None
+    predictions: str | None = None
+    labels: str | None = None
+
+
+class Rule(Struct, frozen=True, forbid_unknown_fields=True):
+    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `absent` says what is watched.
+
+    `above` / `below` bound a metric or a drift test; `recover` is the value at which a firing alert resolves
+    (default: the bound itself). `hold` (YAML: `for`) and `cooldown` are seconds of event time.
+    """
+
+    name: str
+    metric: str | None = None
+    feature: str | None = None
+    """A feature's name, `prediction` for the model's own output, `*` for every feature."""
+    test: Test | None = None
+    detector: str | None = None
+    signal: str | None = None
+    """For detectors: loss, error, score, prediction, latency, or `feature:NAME`."""
+    params: dict[str, Any] = field(default_factory=dict)
+    absent: Literal["predictions", "labels"] | None = None
+    window: float | None = None
+    """Seconds; one of the model's windows. Default: the shortest."""
+    segment: str = "all"
+    """`all`, `country=BR`, or `*` for every segment."""
+    above: float | None = None
+    below: float | None = None
+    recover: float | None = None
+    min_samples: int | None = None
+    hold: float = field(default=0.0, name="for")
+    cooldown: float = 0.0
+    severity: Severity = "warning"
+
+
+class Challenger(Struct, frozen=True, forbid_unknown_fields=True):
+    """A river pipeline that learns beside the incumbent: a list of dotted names, each alone or with parameters."""
+
+    name: str
+    model: tuple[str | dict[str, dict[str, Any]], ...]
+    seed: int = 0
+
+
+class Learn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Challengers, and how often (in outcomes) their versions are saved."""
+
+    challengers: tuple[Challenger, ...] = ()
+    save_every: int = 10_000
+    registry: str = "models"
+    """Directory that versions are saved to."""
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on what input can make us remember. What exceeds one is counted and folded into `__other__`."""
+
+    models: int = 10_000
+    classes: int = 64
+    features: int = 200
+    categories: int = 50
+    segments: int = 200
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True):
+    """One monitored model. `None` means: infer from the first events."""
+
+    task: Task | None = None
+    positive: float | str | bool | None = None
+    horizon: float = 7 * DAY
+    pane: float = MINUTE
+    windows: tuple[float, ...] = (HOUR, DAY)
+    features: dict[str, FeatureKind] | None = None
+    segments: tuple[str, ...] = ()
+    reference: Reference = field(default_factory=lambda: Reference(first=1000))
+    rules: tuple[Rule, ...] | None = None
+    """None: the default rules of the task. Empty: no rules."""
+    learn: Learn = field(default_factory=Learn)
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything one worker needs to know."""
+
+    kafka: Kafka = field(default_factory=Kafka)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    http: Http = field(default_factory=Http)
+    defaults: Model = field(default_factory=Model)
+    """What a model has that is not named, or that says nothing of its own."""
+    models: dict[str, Model] = field(default_factory=dict)
+    unknown_models: UnknownModels = "monitor"
+    max_skew: float = HOUR
+    """Seconds that an event time may be ahead of the broker's append time; further ahead is refused."""
+    limits: Limits = field(default_factory=Limits)
+
+    def model(self, name: str) -> Model:
+        """The specification of a model, known or not."""
+        return self.models.get(name, self.defaults)
