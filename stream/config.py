@@ -6,9 +6,9 @@ Reading the file, `${NAME}` and the errors are in `configfile.py`.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from stream.events import Severity, Task
 
@@ -16,6 +16,12 @@ FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
 Signal: TypeAlias = Literal["loss", "error", "score", "prediction", "latency"]
 Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein"]
 UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
+
+Duration: TypeAlias = Annotated[float, Meta(ge=0, extra={"duration": True})]
+"""Seconds; in the file `250ms`, `5s`, `10m`, `1h`, `7d`."""
+Positive: TypeAlias = Annotated[int, Meta(ge=1)]
+Secret: TypeAlias = Annotated[str, Meta(extra={"secret": True})]
+"""Never shown in a message."""
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -26,11 +32,11 @@ class Security(Struct, frozen=True, forbid_unknown_fields=True):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None
-    sasl_password: str | None = None
+    sasl_password: Secret | None = None
     ssl_cafile: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
-    ssl_password: str | None = None
+    ssl_password: Secret | None = None
 
 
 class Topics(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -51,9 +57,9 @@ class Kafka(Struct, frozen=True, forbid_unknown_fields=True):
     group: str = "stream"
     instance: str | None = None
     topics: Topics = field(default_factory=Topics)
-    partitions: int = 8
-    replication: int = 1
-    session_timeout: float = 10.0
+    partitions: Positive = 8
+    replication: Positive = 1
+    session_timeout: Duration = 10.0
     security: Security = field(default_factory=Security)
     idempotent: bool = True
     """Idempotent producer; off only for brokers that cannot do it."""
@@ -63,8 +69,8 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
     """Where state is kept and how often. `every` is a floor: see `share` in the README."""
 
     store: str = "sqlite:///stream.db"
-    every: float = 0.5
-    key: str | None = None
+    every: Duration = 0.5
+    key: Secret | None = None
     """Signs stored state; from the environment variable STREAM_STATE_KEY when left out."""
 
 
@@ -72,13 +78,13 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
     """Where the page, the API and /metrics listen. Port 0 takes a free one."""
 
     host: str = "127.0.0.1"
-    port: int = 6066
+    port: Annotated[int, Meta(ge=0, le=65535)] = 6066
 
 
 class Reference(Struct, frozen=True, forbid_unknown_fields=True):
     """What counts as normal: exactly one of `first`, `file`, `predictions` (with or without `labels`)."""
 
-    first: int | None = None
+    first: Positive | None = None
     file: str | None = None
     predictions: str | None = None
     labels: str | None = None
@@ -101,16 +107,16 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """For detectors: loss, error, score, prediction, latency, or `feature:NAME`."""
     params: dict[str, Any] = field(default_factory=dict)
     absent: Literal["predictions", "labels"] | None = None
-    window: float | None = None
+    window: Duration | None = None
     """Seconds; one of the model's windows. Default: the shortest."""
     segment: str = "all"
     """`all`, `country=BR`, or `*` for every segment."""
     above: float | None = None
     below: float | None = None
     recover: float | None = None
-    min_samples: int | None = None
-    hold: float = field(default=0.0, name="for")
-    cooldown: float = 0.0
+    min_samples: Annotated[int, Meta(ge=0)] | None = None
+    hold: Duration = field(default=0.0, name="for")
+    cooldown: Duration = 0.0
     severity: Severity = "warning"
 
 
@@ -126,7 +132,7 @@ class Learn(Struct, frozen=True, forbid_unknown_fields=True):
     """Challengers, and how often (in outcomes) their versions are saved."""
 
     challengers: tuple[Challenger, ...] = ()
-    save_every: int = 10_000
+    save_every: Positive = 10_000
     registry: str = "models"
     """Directory that versions are saved to."""
 
@@ -134,11 +140,11 @@ class Learn(Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds on what input can make us remember. What exceeds one is counted and folded into `__other__`."""
 
-    models: int = 10_000
-    classes: int = 64
-    features: int = 200
-    categories: int = 50
-    segments: int = 200
+    models: Positive = 10_000
+    classes: Positive = 64
+    features: Positive = 200
+    categories: Positive = 50
+    segments: Positive = 200
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):
@@ -146,9 +152,9 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
 
     task: Task | None = None
     positive: float | str | bool | None = None
-    horizon: float = 7 * DAY
-    pane: float = MINUTE
-    windows: tuple[float, ...] = (HOUR, DAY)
+    horizon: Duration = 7 * DAY
+    pane: Duration = MINUTE
+    windows: tuple[Duration, ...] = (HOUR, DAY)
     features: dict[str, FeatureKind] | None = None
     segments: tuple[str, ...] = ()
     reference: Reference = field(default_factory=lambda: Reference(first=1000))
@@ -167,7 +173,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """What a model has that is not named, or that says nothing of its own."""
     models: dict[str, Model] = field(default_factory=dict)
     unknown_models: UnknownModels = "monitor"
-    max_skew: float = HOUR
+    max_skew: Duration = HOUR
     """Seconds that an event time may be ahead of the broker's append time; further ahead is refused."""
     limits: Limits = field(default_factory=Limits)
 
