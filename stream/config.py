@@ -13,7 +13,7 @@ from msgspec import Meta, Struct, field
 from stream.events import Severity, Task
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
-Signal: TypeAlias = Literal["loss", "error", "score", "prediction", "latency"]
+Signal: TypeAlias = Literal["loss", "scaled_loss", "error", "score", "prediction", "latency"]
 Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein"]
 UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
 
@@ -91,7 +91,8 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `absent` says what is watched.
+    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `absent` says what is watched; a metric
+    that is counted per feature, such as `missing_rate`, has a `feature` beside it.
 
     `above` / `below` bound a metric or a drift test; `recover` is the value at which a firing alert resolves
     (default: the bound itself). `hold` (YAML: `for`) and `cooldown` are seconds of event time.
@@ -104,7 +105,9 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     test: Test | None = None
     detector: str | None = None
     signal: str | None = None
-    """For detectors: loss, error, score, prediction, latency, or `feature:NAME`."""
+    """For detectors: loss, scaled_loss, error, score, prediction, latency, or `feature:NAME`."""
+    direction: Literal["up", "down", "both"] = "both"
+    """For detectors: which change of the mean is an incident."""
     params: dict[str, Any] = field(default_factory=dict)
     absent: Literal["predictions", "labels"] | None = None
     window: Duration | None = None

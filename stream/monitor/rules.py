@@ -1,0 +1,148 @@
+"""Rules that bound a number: when a metric or a distance to the reference makes an alert fire.
+
+What such a rule sees is a step function of event time: an evaluation holds from its tick end until the next one.
+Invariant: transitions depend on that function alone, however it is cut into calls, so a hold time that ends between two
+evaluations fires at its own tick, whether or not anybody looked then. An undefined evaluation (NaN, or too few samples)
+is neither true nor false: it keeps the state, and nothing fires or resolves while it lasts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.config import Rule
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.machine import Event, Phase, Reason, RuleState, Transition, step, tick_end
+from stream.monitor.watch import minimum
+
+Flags = npt.NDArray[np.bool_]
+
+
+def scan(
+    rule: Rule, state: RuleState, times: Floats, values: Floats, samples: Ints, *, until: float | None = None
+) -> list[Transition]:
+    """Moves a rule with bounds over evaluations at tick ends, in order; changes `state`.
+
+    `times` never fall, within and between calls. `until` says that event time has come so far without a further
+    evaluation (default: the last of `times`); after it, no evaluation at or before `until` may follow. Costs a few
+    microseconds however many evaluations there are, as long as an inactive rule's bounds are not crossed.
+    """
+    if state.phase is not Phase.INACTIVE or _beyond(values, rule.above, rule.below).any():
+        return _walk(rule, state, times, values, samples, until=until)
+    if len(times):
+        _remember(state, times, values, samples)
+    return []
+
+
+def reason(rule: Rule, state: RuleState) -> Reason:
+    """Why a rule with bounds does or does not fire now."""
+    if math.isnan(state.value):
+        return Reason.UNDEFINED
+    if state.samples < minimum(rule):
+        return Reason.FEW_SAMPLES
+    if state.phase is Phase.PENDING:
+        assert state.since is not None
+        return Reason.HOLDING if state.cooled < state.since + rule.hold else Reason.COOLDOWN
+    return Reason.CROSSED if state.phase is Phase.FIRING else Reason.WITHIN
+
+
+def _walk(
+    rule: Rule, state: RuleState, times: Floats, values: Floats, samples: Ints, *, until: float | None
+) -> list[Transition]:
+    """`scan` where something may happen: from change to change, with the last evaluation as row 0."""
+    t = np.concatenate(([state.time], times))
+    v = np.concatenate(([state.value], values))
+    n = np.concatenate(([state.samples], samples))
+    end = float(t[-1]) if until is None else max(until, float(t[-1]))
+    known = ~np.isnan(v) & (n >= minimum(rule))
+    true = known & _beyond(v, rule.above, rule.below)
+    not_true = np.flatnonzero(known & ~true)
+    back = np.flatnonzero(known & ~_recovering(rule, v))
+    is_true = np.flatnonzero(true)
+    sent: list[Transition] = []
+
+    def move(row: int, event: Event, at: float, why: Reason) -> None:
+        state.value, state.samples = float(v[row]), int(n[row])
+        step(state, event, at, why, sent)
+
+    row = 1  # the first that has not been applied
+    while True:
+        if state.phase is Phase.INACTIVE:
+            row = _next(is_true, row)
+            if row == _NEVER:
+                break
+            state.since = float(t[row])
+            move(row, Event.TRUE, state.since, Reason.HOLDING)
+            row += 1
+        elif state.phase is Phase.PENDING:
+            due = _earliest(rule, state)
+            broken = _next(not_true, row)
+            # The evaluation in force when the hold time ends; if that is undefined, the next one that is true.
+            then = max(int(np.searchsorted(t, due, side="right")) - 1, row - 1)
+            then = then if true[then] else _next(is_true, then + 1)
+            if broken < then:
+                move(broken, Event.FALSE, float(t[broken]), Reason.WITHIN)
+                row = broken + 1
+                continue
+            if then == _NEVER or max(due, t[then]) > end:
+                break
+            state.bound = _crossed(rule, float(v[then]))
+            move(then, Event.DUE, max(due, float(t[then])), _why(rule, state))
+            row = then + 1
+        else:
+            row = _next(back, row)
+            if row == _NEVER:
+                break
+            move(row, Event.FALSE, float(t[row]), Reason.RECOVERED)
+            state.cooled = float(t[row]) + rule.cooldown
+            row += 1
+    _remember(state, t, v, n)
+    holding = state.phase is Phase.PENDING and bool(known[-1])
+    state.due = _earliest(rule, state) if holding else None
+    return sent
+
+
+_NEVER = 2**62
+
+
+def _next(rows: npt.NDArray[np.intp], start: int) -> int:
+    """The first of the ascending `rows` that is at least `start`."""
+    found = int(np.searchsorted(rows, start))
+    return int(rows[found]) if found < len(rows) else _NEVER
+
+
+def _remember(state: RuleState, times: Floats, values: Floats, samples: Ints) -> None:
+    state.time, state.value, state.samples = float(times[-1]), float(values[-1]), int(samples[-1])
+
+
+def _beyond(values: Floats, above: float | None, below: float | None) -> Flags:
+    """Which values are beyond a bound; NaN is not."""
+    if below is None:
+        return values > (math.inf if above is None else above)
+    return values < below if above is None else (values > above) | (values < below)
+
+
+def _recovering(rule: Rule, values: Floats) -> Flags:
+    """Which values keep a firing alert firing."""
+    if rule.recover is None:
+        return _beyond(values, rule.above, rule.below)
+    return _beyond(values, None if rule.above is None else rule.recover, None if rule.below is None else rule.recover)
+
+
+def _crossed(rule: Rule, value: float) -> float | None:
+    return rule.above if rule.above is not None and value > rule.above else rule.below
+
+
+def _why(rule: Rule, state: RuleState) -> Reason:
+    assert state.since is not None
+    if state.cooled > state.since + rule.hold:
+        return Reason.COOLED
+    return Reason.HELD if rule.hold > 0 else Reason.CROSSED
+
+
+def _earliest(rule: Rule, state: RuleState) -> float:
+    assert state.since is not None
+    return tick_end(max(state.since + rule.hold, state.cooled))

@@ -1,0 +1,98 @@
+"""What a rule can watch, and what an alert about it is called.
+
+Invariant: every number that a rule can name and that is not a performance metric stands in `METRICS`, once.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from stream.config import Rule
+from stream.events import AlertKind
+
+PREDICTION = "prediction"
+"""The pseudo feature that is the model's own output."""
+
+
+class Watched(Struct, frozen=True):
+    """A number over a window of predictions of one segment."""
+
+    kind: AlertKind
+    meaning: str
+    counted: str
+    """What its samples are."""
+    per_feature: bool = False
+
+
+METRICS: dict[str, Watched] = {
+    "prediction_error_rate": Watched("service", "share of predictions that failed", "predictions"),
+    "latency_p50": Watched("service", "median latency of predictions in milliseconds", "predictions"),
+    "latency_p95": Watched("service", "95 % quantile of the latency of predictions in milliseconds", "predictions"),
+    "latency_p99": Watched("service", "99 % quantile of the latency of predictions in milliseconds", "predictions"),
+    "throughput": Watched("traffic", "predictions per second", "predictions"),
+    "coverage": Watched("labels", "share of predictions that have their label", "predictions"),
+    "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True),
+    "invalid_rate": Watched("data_quality", "share of values of the wrong type or not finite", "predictions", True),
+    "unseen_rate": Watched("data_quality", "share of values that the reference does not know", "predictions", True),
+    "missing_rise": Watched("data_quality", "missing_rate minus that of the reference", "predictions", True),
+    "invalid_rise": Watched("data_quality", "invalid_rate minus that of the reference", "predictions", True),
+    "unseen_rise": Watched("data_quality", "unseen_rate minus that of the reference", "predictions", True),
+}
+"""Besides the performance metrics of `stream.monitor.performance`."""
+
+SIGNALS: dict[str, tuple[AlertKind, str]] = {
+    "loss": ("concept_drift", "loss of each outcome"),
+    "scaled_loss": ("concept_drift", "loss of each outcome in units of the mean of the first ones"),
+    "error": ("concept_drift", "1 for each wrong outcome, 0 for each right one"),
+    "score": ("prediction_drift", "probability of the positive or the predicted class"),
+    "prediction": ("prediction_drift", "the number that was predicted, or the code of the class"),
+    "latency": ("service", "milliseconds that each prediction took"),
+}
+"""What a detector can be fed, value by value; besides `feature:NAME`."""
+
+FEATURE_SIGNAL = "feature:"
+
+MIN_SAMPLES = 100
+"""Samples that a bound on a metric asks for when the rule does not say: a share of fewer says little."""
+
+MIN_DRIFT_SAMPLES = 500
+"""The same for a distance to the reference: below it, the noise of PSI over ten bins comes near usual bounds."""
+
+
+def minimum(rule: Rule) -> int:
+    """Samples below which a rule takes what it sees for undefined."""
+    if rule.min_samples is not None:
+        return rule.min_samples
+    if rule.test is not None or (rule.feature is not None and rule.metric is None):
+        return MIN_DRIFT_SAMPLES
+    return MIN_SAMPLES if rule.metric is not None else 0
+
+
+def kind(rule: Rule) -> AlertKind:
+    """The kind of alert that a rule raises."""
+    if rule.absent is not None:
+        return "traffic" if rule.absent == "predictions" else "labels"
+    if rule.detector is not None:
+        signal = signal_of(rule)
+        return "data_drift" if signal.startswith(FEATURE_SIGNAL) else SIGNALS[signal][0]
+    if rule.metric is not None:
+        watched = METRICS.get(rule.metric)
+        return watched.kind if watched is not None else "performance"
+    return "prediction_drift" if rule.feature == PREDICTION else "data_drift"
+
+
+def counted(rule: Rule) -> str:
+    """What the samples behind a rule's value are, for a sentence."""
+    if rule.detector is not None:
+        return "values"
+    if rule.metric is None:
+        return "predictions"
+    watched = METRICS.get(rule.metric)
+    return watched.counted if watched is not None else "outcomes"
+
+
+def signal_of(rule: Rule) -> str:
+    """What a detector is fed: what the rule says; loss otherwise, error for detectors of binary data."""
+    if rule.signal is not None:
+        return rule.signal
+    return "error" if ".binary." in (rule.detector or "") else "loss"
