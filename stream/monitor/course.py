@@ -1,0 +1,230 @@
+"""The course of a chunk: what a run of ticks adds to panes and windows, and what a window held at the end of each tick.
+
+A chunk lies within one pane of the watermark, so its windows do not slide. Rows are added at once; rules look at the
+running totals at tick ends. Invariant: `window sums before + at(…)[-1]` is what the window holds after `commit`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from stream.monitor.columns import Ints, Outcomes
+from stream.monitor.layout import Layout
+from stream.monitor.machine import TICK
+from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
+from stream.monitor.window import Window
+
+Flags = npt.NDArray[np.bool_]
+
+
+class Traffic(Struct):
+    """Predictions of a chunk that count, n rows in order: failed ones included, repeats and those of no pane left out."""
+
+    tick: Ints
+    pane: Ints
+    segments: Ints
+    failed: Flags
+    latency: Ints
+    """Bucket in the latency histogram; -1 where none came."""
+    cells: Ints
+    """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+
+class Course:
+    """One chunk of one model."""
+
+    def __init__(self, traffic: Traffic, outcomes: Outcomes, layout: Layout | None, cells: int) -> None:
+        self.traffic, self.outcomes = traffic, outcomes
+        self._layout, self._cells = layout, cells
+        self.ticks: Ints = np.union1d(traffic.tick, outcomes.tick)
+        self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
+        self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
+        self._added = layout.contributions(outcomes).T if layout is not None and len(outcomes) else None
+
+    @property
+    def ends(self) -> npt.NDArray[np.float64]:
+        """Event time of each tick's end."""
+        return (self.ticks + 1) * TICK
+
+    # -- what windows held at tick ends --------------------------------------------------------------------------
+
+    def tallies(self, window: Window, segment: int) -> Ints:
+        """Shape (T, width): the tally of a segment at the end of each tick."""
+        width = 0 if self._layout is None else self._layout.width
+        total = np.zeros((len(self.ticks), width), np.int64)
+        if self._added is not None:
+            rows = self._inside(self.outcomes.pane, self.outcomes.segments, window, segment)
+            if rows is None:
+                total = _by_tick(self._added, self._outcome_at, len(self.ticks))
+            elif rows.any():
+                total = _by_tick(self._added[:, rows], self._outcome_at[rows], len(self.ticks))
+        return _running(total, _row(window.sums.tally, segment, width))
+
+    def outcome_rows(self, window: Window, segment: int) -> tuple[Ints, Ints]:
+        """Rows of `outcomes` that the window takes in, and where each tick's end in them."""
+        rows = self._inside(self.outcomes.pane, self.outcomes.segments, window, segment)
+        picked = np.arange(len(self.outcomes)) if rows is None else np.flatnonzero(rows)
+        return picked, np.searchsorted(self._outcome_at[picked], np.arange(len(self.ticks)), side="right")
+
+    def traffics(self, window: Window, segment: int) -> Ints:
+        """Shape (T, 2): predictions and failed ones of a segment at the end of each tick."""
+        rows = self._inside(self.traffic.pane, self.traffic.segments, window, segment)
+        at, failed = self._traffic_at, self.traffic.failed
+        if rows is not None:
+            at, failed = at[rows], failed[rows]
+        total = np.empty((len(self.ticks), 2), np.int64)
+        total[:, PREDICTIONS] = np.bincount(at, minlength=len(self.ticks))
+        total[:, ERRORS] = np.bincount(at[failed], minlength=len(self.ticks))
+        return _running(total, _row(window.sums.traffic, segment, 2))
+
+    def latencies(self, window: Window) -> Ints:
+        """Shape (T, buckets): the latency histogram at the end of each tick."""
+        size = len(LATENCY_BOUNDS) + 1
+        rows = self.traffic.latency >= 0
+        inside = self._inside(self.traffic.pane, self.traffic.segments, window, 0)
+        if inside is not None:
+            rows = rows & inside
+        keys = self._traffic_at[rows] * size + self.traffic.latency[rows]
+        total = np.bincount(keys, minlength=len(self.ticks) * size).reshape(-1, size)
+        return _running(total, window.sums.latency)
+
+    def features(self, window: Window, picked: Ints) -> Ints:
+        """Shape (len(picked), cells): the feature histogram at the end of some of the ticks."""
+        inside = self._inside(self.traffic.pane, self.traffic.segments, window, 0)
+        rows = slice(None) if inside is None else inside
+        cells = self.traffic.cells[rows]
+        # Row r of `total` is what comes between the picked tick before and picked tick r; what comes later is cut off.
+        at = np.searchsorted(picked, self._traffic_at[rows], side="left")
+        counted = (cells >= 0) & (at < len(picked))[:, None]
+        keys = (at[:, None] * self._cells + cells)[counted]
+        total = np.bincount(keys, minlength=len(picked) * self._cells).reshape(len(picked), self._cells)
+        before = window.sums.features if len(window.sums.features) else np.zeros(self._cells, np.int64)
+        return _running(total, before)
+
+    def _inside(self, pane: Ints, segments: Ints, window: Window, segment: int) -> Flags | None:
+        """Rows in a window and a segment; None: all of them."""
+        rows = None
+        if len(pane) and int(pane.min()) < window.first:
+            rows = pane >= window.first
+        if segment:
+            mine = (segments == segment).any(axis=1)
+            rows = mine if rows is None else rows & mine
+        return rows
+
+    # -- taking the chunk in -------------------------------------------------------------------------------------
+
+    def commit(self, panes: dict[int, Pane], windows: list[Window]) -> dict[int, set[int]]:
+        """Adds the chunk to panes (made on first use) and windows; returns the segments touched, by pane."""
+        touched: dict[int, set[int]] = {}
+        targets = _Targets(panes, windows)
+        if len(self.traffic):
+            self._add_traffic(targets, touched)
+        if len(self.outcomes):
+            self._add_outcomes(targets, touched)
+        return touched
+
+    def _add_traffic(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
+        traffic = self.traffic
+        for pane, segment, rows in _groups(traffic.pane, traffic.segments):
+            added = np.array([len(rows), np.count_nonzero(traffic.failed[rows])], np.int64)
+            for sums in targets.of(pane):
+                sums.traffic = widened(sums.traffic, segment + 1, 2)
+                sums.traffic[segment] += added
+            touched.setdefault(pane, set()).add(segment)
+            if segment:
+                continue
+            latency = traffic.latency[rows]
+            latency = np.bincount(latency[latency >= 0], minlength=len(LATENCY_BOUNDS) + 1)
+            cells = traffic.cells[rows]
+            cells = np.bincount(cells[cells >= 0] if cells.size and cells.min() < 0 else cells.ravel(), minlength=self._cells)
+            for sums in targets.of(pane):
+                sums.latency += latency
+                if self._cells:
+                    if not len(sums.features):
+                        sums.features = np.zeros(self._cells, np.int64)
+                    sums.features += cells
+
+    def _add_outcomes(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
+        assert self._layout is not None and self._added is not None
+        outcomes, layout = self.outcomes, self._layout
+        for pane, segment, rows in _groups(outcomes.pane, outcomes.segments):
+            whole = len(rows) == len(outcomes)
+            added = (self._added if whole else self._added[:, rows]).sum(axis=1)
+            for sums in targets.of(pane):
+                sums.tally = widened(sums.tally, segment + 1, layout.width)
+                sums.tally[segment] += added
+                self.add_scores(sums, segment, rows)
+            touched.setdefault(pane, set()).add(segment)
+
+    def add_scores(self, sums: Sums, segment: int, rows: Ints) -> None:
+        """Adds the scores of some outcomes to a segment's histograms."""
+        outcomes, layout = self.outcomes, self._layout
+        assert layout is not None
+        if layout.task == "regression":
+            return
+        classes = [layout.positive] if layout.task == "binary" else list(range(outcomes.scores.shape[1]))
+        scores = outcomes.scores[rows]
+        if np.isnan(scores).all():
+            return
+        histograms = sums.histograms(segment, len(classes))
+        actual, weight = outcomes.actual[rows], outcomes.weight[rows]
+        for column, code in enumerate(classes):
+            known = ~np.isnan(scores[:, column])
+            if known.any():
+                histograms[column].add(scores[known, column], actual[known] == code, weight[known])
+
+
+class _Targets:
+    """Where a pane's rows are added: the pane itself, and every window that covers it."""
+
+    def __init__(self, panes: dict[int, Pane], windows: list[Window]) -> None:
+        self._panes, self._windows = panes, windows
+
+    def of(self, index: int) -> list[Sums]:
+        pane = self._panes.get(index)
+        if pane is None:
+            pane = self._panes[index] = Pane(index)
+        return [pane.sums, *(window.sums for window in self._windows if window.covers(index))]
+
+
+def _groups(pane: Ints, segments: Ints) -> list[tuple[int, int, Ints]]:
+    """(pane, segment, rows) for every pair that occurs, rows ascending."""
+    found: list[tuple[int, int, Ints]] = []
+    single = int(pane[0]) if pane[0] == pane[-1] and (pane == pane[0]).all() else None
+    for column in range(segments.shape[1]):
+        codes = segments[:, column]
+        if single is not None and column == 0:
+            found.append((single, 0, np.arange(len(pane))))
+            continue
+        order = np.lexsort((codes, pane))
+        sorted_pane, sorted_code = pane[order], codes[order]
+        starts = np.flatnonzero(np.diff(sorted_pane, prepend=-1) | np.diff(sorted_code, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+            found.append((int(sorted_pane[start]), int(sorted_code[start]), order[start:stop]))
+    return found
+
+
+def _by_tick(added: Ints, at: Ints, ticks: int) -> Ints:
+    """Column sums of `added` (width, n) by tick: (ticks, width). `at` ascends."""
+    total = np.zeros((ticks, len(added)), np.int64)
+    present, starts = np.unique(at, return_index=True)
+    total[present] = np.add.reduceat(added, starts, axis=1).T
+    return total
+
+
+def _running(total: Ints, before: Ints) -> Ints:
+    np.cumsum(total, axis=0, out=total)
+    total += before
+    return total
+
+
+def _row(sums: Ints, segment: int, width: int) -> Ints:
+    """A segment's row, zeros when it has none yet."""
+    if segment < len(sums) and sums.shape[1] == width:
+        return sums[segment]
+    return np.zeros(width, np.int64)

@@ -1,0 +1,356 @@
+"""Ties predictions to their labels, whatever the order, the delay and the repeats.
+
+A prediction waits (*pending*) until its label comes or the horizon ends; a label that comes first waits too (*early*).
+The first of several equal ids wins, the others are counted. Rows live in columns, addressed by slot.
+Invariant: an id is in at most one of pending, early, settled; rows are taken and given whole ticks at a time.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.ids import Hashes, hashes
+from stream.monitor.settled import Settled
+
+Rows = npt.NDArray[np.intp]
+Payload = dict[str, object] | None
+
+
+class Incoming(Struct):
+    """Predictions about to wait, n rows of one model."""
+
+    ids: list[str]
+    tick: Ints
+    ts: Floats
+    predicted: Floats
+    scores: Floats
+    segments: Ints
+    payload: list[Payload] | None
+    """Features, kept only where something downstream learns from them."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Rows) -> Incoming:
+        """Some of the rows."""
+        payload = None if self.payload is None else [self.payload[row] for row in rows]
+        ids = [self.ids[row] for row in rows]
+        return Incoming(
+            ids, self.tick[rows], self.ts[rows], self.predicted[rows], self.scores[rows], self.segments[rows], payload
+        )
+
+
+class Observed(Struct):
+    """Labels, n rows of one model."""
+
+    ids: list[str]
+    tick: Ints
+    ts: Floats
+    actual: Floats
+    weight: Ints
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Joined(Struct):
+    """Outcomes in the order in which they came to be: by tick, within a tick predictions (that met an early label)
+    before labels, then by arrival."""
+
+    tick: Ints
+    ts: Floats
+    label_ts: Floats
+    predicted: Floats
+    scores: Floats
+    segments: Ints
+    actual: Floats
+    weight: Ints
+    payload: list[Payload] | None
+
+
+class Waiting(Struct, array_like=True):
+    """A pending prediction as it is stored."""
+
+    tick: int
+    ts: float
+    predicted: float
+    scores: list[float]
+    segments: list[int]
+    payload: Payload = None
+
+
+class Early(Struct, array_like=True, gc=False):
+    """A label that waits for its prediction."""
+
+    tick: int
+    ts: float
+    actual: float
+    weight: int
+
+
+class Met(Struct):
+    """New predictions (rows of the call, and their slots) that found their label waiting, in row order."""
+
+    rows: list[int]
+    slots: list[int]
+    labels: dict[str, Early]
+
+
+_NONE_MET = Met([], [], {})
+
+
+class Join:
+    """Pending predictions, early labels and settled ids of one model."""
+
+    def __init__(self, scores: int, segments: int, keeps_payload: bool) -> None:
+        self.pending: dict[str, int] = {}
+        self.early: dict[str, Early] = {}
+        self.settled = Settled()
+        self.keeps_payload = keeps_payload
+        self.duplicate_predictions = 0
+        self.duplicate_labels = 0
+        self._fresh: dict[str, None] = {}
+        self._gone: list[str] = []
+        self._fresh_early: dict[str, None] = {}
+        self._gone_early: list[str] = []
+        self._free: list[int] = []
+        self._ids: npt.NDArray[np.object_] = np.empty(0, np.object_)
+        self._hash: Hashes = np.empty(0, np.uint64)
+        self._tick: Ints = np.empty(0, np.int64)
+        self._ts: Floats = np.empty(0, np.float64)
+        self._predicted: Floats = np.empty(0, np.float64)
+        self._scores: Floats = np.empty((0, scores), np.float64)
+        self._segments: Ints = np.empty((0, segments), np.int64)
+        self._payload: list[Payload] = []
+
+    # -- taking rows ---------------------------------------------------------------------------------------------
+
+    def match(self, incoming: Incoming, observed: Observed, now: float, horizon: float) -> tuple[Joined, Rows]:
+        """Joins new predictions and labels; returns the outcomes and which rows of `incoming` were counted (not repeats)."""
+        hashed = hashes(incoming.ids)
+        kept = self._first(incoming.ids, hashed)
+        rows = incoming if len(kept) == len(incoming) else incoming.take(kept)
+        self.duplicate_predictions += len(incoming) - len(kept)
+        slots = self._store(rows, hashed[kept])
+        self.pending.update(zip(rows.ids, slots.tolist(), strict=True))
+        met = self._meet_early(rows.ids) if self.early else _NONE_MET
+        found = np.fromiter(map(self.pending.pop, observed.ids, repeat(-1)), np.intp, len(observed))
+        hit = np.flatnonzero(found >= 0)
+        if len(hit) < len(observed):
+            self._wait(observed, np.flatnonzero(found < 0), hit, met)
+        joined, used = self._outcomes(observed, found[hit], hit, rows.ids, met)
+        self._settle(used, now, horizon)
+        return joined, kept
+
+    def _first(self, ids: list[str], hashed: Hashes) -> Rows:
+        """Rows whose id is neither pending nor settled nor in an earlier row."""
+        fresh = set(ids)
+        if len(fresh) == len(ids) and self.pending.keys().isdisjoint(fresh):
+            settled = self.settled.contains(hashed)
+            return np.flatnonzero(~settled) if settled.any() else np.arange(len(ids))
+        settled = self.settled.contains(hashed)
+        seen: set[str] = set()
+        kept = []
+        for row, (event_id, done) in enumerate(zip(ids, settled.tolist(), strict=True)):
+            if not done and event_id not in self.pending and event_id not in seen:
+                seen.add(event_id)
+                kept.append(row)
+        return np.array(kept, np.intp)
+
+    def _store(self, rows: Incoming, hashed: Hashes) -> Rows:
+        """Writes predictions into free slots."""
+        while len(self._free) < len(rows):
+            self._grow()
+        count = len(rows)
+        taken = self._free[len(self._free) - count :]
+        del self._free[len(self._free) - count :]
+        slots = np.array(taken, np.intp)
+        self._tick[slots], self._ts[slots], self._predicted[slots] = rows.tick, rows.ts, rows.predicted
+        width = min(self._scores.shape[1], rows.scores.shape[1])
+        self._scores[slots, :width] = rows.scores[:, :width]
+        self._scores[slots, width:] = np.nan
+        self._segments[slots] = rows.segments
+        self._ids[slots] = rows.ids
+        self._hash[slots] = hashed
+        if rows.payload is not None:
+            for slot, payload in zip(taken, rows.payload, strict=True):
+                self._payload[slot] = payload
+        self._fresh.update(dict.fromkeys(rows.ids))
+        return slots
+
+    def _grow(self) -> None:
+        old = len(self._tick)
+        more = max(1024, old)
+        self._tick = np.concatenate([self._tick, np.zeros(more, np.int64)])
+        self._ts = np.concatenate([self._ts, np.zeros(more)])
+        self._predicted = np.concatenate([self._predicted, np.zeros(more)])
+        self._scores = np.concatenate([self._scores, np.full((more, self._scores.shape[1]), np.nan)])
+        self._segments = np.concatenate([self._segments, np.zeros((more, self._segments.shape[1]), np.int64)])
+        self._ids = np.concatenate([self._ids, np.full(more, None, np.object_)])
+        self._hash = np.concatenate([self._hash, np.zeros(more, np.uint64)])
+        if self.keeps_payload:
+            self._payload.extend(repeat(None, more))
+        self._free.extend(range(old + more - 1, old - 1, -1))
+
+    def widen(self, scores: int) -> None:
+        """Makes room for the scores of more classes."""
+        missing = scores - self._scores.shape[1]
+        if missing > 0:
+            self._scores = np.hstack([self._scores, np.full((len(self._scores), missing), np.nan)])
+
+    def _meet_early(self, ids: list[str]) -> Met:
+        """New predictions whose label is already here: takes both out of waiting."""
+        both = self.early.keys() & set(ids)
+        if not both:
+            return _NONE_MET
+        at = [row for row, event_id in enumerate(ids) if event_id in both]
+        slots = [self.pending.pop(ids[row]) for row in at]
+        return Met(at, slots, {ids[row]: self._take_early(ids[row]) for row in at})
+
+    def _take_early(self, event_id: str) -> Early:
+        if event_id in self._fresh_early:
+            del self._fresh_early[event_id]
+        else:
+            self._gone_early.append(event_id)
+        return self.early.pop(event_id)
+
+    def _wait(self, observed: Observed, misses: Rows, hit: Rows, met: Met) -> None:
+        """Labels without a pending prediction: repeats are counted, the others wait."""
+        ids = [observed.ids[row] for row in misses]
+        settled = self.settled.contains(hashes(ids)).tolist()
+        done_here = {observed.ids[row] for row in hit} | met.labels.keys()
+        for row, event_id, done in zip(misses.tolist(), ids, settled, strict=True):
+            if done or event_id in done_here or event_id in self.early:
+                self.duplicate_labels += 1
+                continue
+            self.early[event_id] = Early(
+                int(observed.tick[row]), float(observed.ts[row]), float(observed.actual[row]), int(observed.weight[row])
+            )
+            self._fresh_early[event_id] = None
+
+    def _outcomes(self, observed: Observed, slots: Rows, hit: Rows, ids: list[str], met: Met) -> tuple[Joined, Rows]:
+        """Gathers both kinds of meeting and puts them in order."""
+        label_tick, label_ts = observed.tick[hit], observed.ts[hit]
+        actual, weight = observed.actual[hit], observed.weight[hit]
+        came = self._tick[slots]
+        tick = np.maximum(came, label_tick)
+        # A label of an earlier tick than its prediction waited for it, though both are in this call.
+        phase = (came <= label_tick).astype(np.int64)
+        arrival = hit
+        if not phase.all():
+            position = {event_id: row for row, event_id in enumerate(ids)}
+            arrival = hit.copy()
+            for index in np.flatnonzero(phase == 0):
+                arrival[index] = position[self._ids[slots[index]]]
+        if met.rows:
+            labels = list(met.labels.values())
+            early = np.array(met.slots, np.intp)
+            slots = np.concatenate([slots, early])
+            tick = np.concatenate([tick, self._tick[early]])
+            phase = np.concatenate([phase, np.zeros(len(early), np.int64)])
+            arrival = np.concatenate([arrival, np.array(met.rows, np.intp)])
+            label_ts = np.concatenate([label_ts, np.array([label.ts for label in labels])])
+            actual = np.concatenate([actual, np.array([label.actual for label in labels])])
+            weight = np.concatenate([weight, np.array([label.weight for label in labels], np.int64)])
+        order = np.lexsort((arrival, phase, tick))
+        slots = slots[order]
+        joined = Joined(
+            tick[order],
+            self._ts[slots],
+            label_ts[order],
+            self._predicted[slots],
+            self._scores[slots],
+            self._segments[slots],
+            actual[order],
+            weight[order],
+            [self._payload[slot] for slot in slots] if self.keeps_payload else None,
+        )
+        return joined, slots
+
+    def _settle(self, slots: Rows, now: float, horizon: float) -> None:
+        """Frees the slots of outcomes and remembers their ids."""
+        if not len(slots):
+            return
+        self.settled.add(self._hash[slots], now, horizon)
+        self._release(slots)
+
+    def _release(self, slots: Rows) -> None:
+        fresh = self._fresh
+        for event_id in self._ids[slots].tolist():
+            if event_id in fresh:
+                del fresh[event_id]
+            else:
+                self._gone.append(event_id)
+        self._ids[slots] = None
+        listed = slots.tolist()
+        if self.keeps_payload:
+            for slot in listed:
+                self._payload[slot] = None
+        self._free.extend(listed)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def expire(self, before: float) -> tuple[int, int]:
+        """Gives up on predictions and labels with event time below `before`; returns how many of each."""
+        live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
+        old = live[self._ts[live] < before]
+        ids = self._ids[old].tolist()
+        for event_id in ids:
+            del self.pending[event_id]
+        self._release(old)
+        orphans = [event_id for event_id, label in self.early.items() if label.ts < before]
+        for event_id in orphans:
+            self._take_early(event_id)
+        return len(ids), len(orphans)
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    def changes(self) -> tuple[dict[str, Waiting], list[str], dict[str, Early], list[str]]:
+        """Pending rows to store and ids to delete, and the same of early labels, since the last call."""
+        waiting = {event_id: self._row(self.pending[event_id]) for event_id in self._fresh}
+        early = {event_id: self.early[event_id] for event_id in self._fresh_early}
+        changed = waiting, self._gone, early, self._gone_early
+        self._fresh, self._gone, self._fresh_early, self._gone_early = {}, [], {}, []
+        return changed
+
+    def _row(self, slot: int) -> Waiting:
+        return Waiting(
+            int(self._tick[slot]),
+            float(self._ts[slot]),
+            float(self._predicted[slot]),
+            self._scores[slot].tolist(),
+            self._segments[slot].tolist(),
+            self._payload[slot] if self.keeps_payload else None,
+        )
+
+    def restore_pending(self, ids: list[str], rows: list[Waiting]) -> None:
+        """Takes back stored pending predictions."""
+        if not ids:
+            return
+        width = self._scores.shape[1]
+        scores = np.full((len(rows), width), np.nan)
+        for index, row in enumerate(rows):
+            scores[index, : len(row.scores)] = row.scores[:width]
+        slots = self._store(
+            Incoming(
+                ids,
+                np.array([row.tick for row in rows], np.int64),
+                np.array([row.ts for row in rows], np.float64),
+                np.array([row.predicted for row in rows], np.float64),
+                scores,
+                np.array([row.segments for row in rows], np.int64).reshape(len(rows), -1),
+                [row.payload for row in rows] if self.keeps_payload else None,
+            ),
+            hashes(ids),
+        )
+        self.pending.update(zip(ids, slots.tolist(), strict=True))
+        self._fresh.clear()
+
+    def restore_early(self, ids: list[str], labels: list[Early]) -> None:
+        """Takes back stored early labels."""
+        self.early.update(zip(ids, labels, strict=True))

@@ -1,0 +1,101 @@
+"""Panes: what happened to the predictions of one short span of time, per segment.
+
+Everything is a count or an exact integer sum, so a window is a sum of panes, and a late label changes only the pane of
+its prediction. Invariant: row s of every per-segment array belongs to segment code s; missing rows are zeros.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct, field
+
+from stream.monitor.columns import Ints
+from stream.monitor.scores import ScoreHistogram
+
+PREDICTIONS, ERRORS = 0, 1
+"""Columns of `traffic`."""
+
+LATENCY_BOUNDS = (
+    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.4, 0.5, 0.75),
+    *(1.0, 1.5, 2.5, 4.0, 5.0, 7.5, 10.0, 30.0, 60.0),
+)
+"""Upper bounds of the latency histogram, seconds; one more bucket has none."""
+
+Scores = dict[int, list[ScoreHistogram]]
+"""By segment code: one histogram per class (binary: one, of the positive class)."""
+
+
+def widened(array: Ints, rows: int, columns: int) -> Ints:
+    """The array with at least that many rows and columns, new cells zero."""
+    have_rows, have_columns = array.shape
+    if have_rows >= rows and have_columns >= columns:
+        return array
+    grown = np.zeros((max(rows, have_rows), max(columns, have_columns)), np.int64)
+    grown[:have_rows, :have_columns] = array
+    return grown
+
+
+class Sums(Struct):
+    """The additive part of a pane or of a window."""
+
+    traffic: Ints = field(default_factory=lambda: np.zeros((1, 2), np.int64))
+    """Shape (segments, 2): predictions, failed predictions."""
+    tally: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
+    """Shape (segments, layout.width): outcomes; see `layout.py`."""
+    features: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Shape (feature layout width,): histogram cells of all features; see `features.py`."""
+    latency: Ints = field(default_factory=lambda: np.zeros(len(LATENCY_BOUNDS) + 1, np.int64))
+    scores: Scores = field(default_factory=dict)
+
+    def add(self, other: Sums) -> None:
+        """Adds another sum to this one."""
+        self._combine(other, 1)
+        for segment, histograms in other.scores.items():
+            mine = self.histograms(segment, len(histograms))
+            for target, source in zip(mine, histograms, strict=False):
+                target.merge(source)
+
+    def subtract(self, other: Sums) -> None:
+        """Takes away a sum that was added before."""
+        self._combine(other, -1)
+        for segment, histograms in other.scores.items():
+            for target, source in zip(self.scores[segment], histograms, strict=False):
+                target.subtract(source)
+
+    def _combine(self, other: Sums, sign: int) -> None:
+        self.traffic = widened(self.traffic, *other.traffic.shape)
+        self.traffic[: len(other.traffic)] += sign * other.traffic
+        self.tally = widened(self.tally, *other.tally.shape)
+        rows, columns = other.tally.shape
+        self.tally[:rows, :columns] += sign * other.tally
+        if len(other.features):
+            if not len(self.features):
+                self.features = np.zeros_like(other.features)
+            self.features += sign * other.features
+        self.latency += sign * other.latency
+
+    def histograms(self, segment: int, classes: int) -> list[ScoreHistogram]:
+        """The score histograms of a segment, made on first use."""
+        known = self.scores.setdefault(segment, [])
+        while len(known) < classes:
+            known.append(ScoreHistogram())
+        return known
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not self.traffic.any() and not self.tally.any()
+
+
+class Pane(Struct):
+    """One span of prediction time: [index, index + 1) times the pane's length."""
+
+    index: int
+    sums: Sums = field(default_factory=Sums)
+    versions: list[str] = field(default_factory=list)
+    """Versions seen, in order of appearance; at most two are kept, since more only means "several"."""
+    stale: list[int] = field(default_factory=list)
+    """Segments whose last snapshot no longer says the truth."""
+    due: int = 0
+    """Pane index of the watermark from which the next snapshot may be sent."""
+    features_dropped: bool = False
