@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.events import Task
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
 
 
 def as_outcomes(
-    predicted: Floats, actual: Floats, *, scores: Floats | None = None, weight: Floats | None = None
+    predicted: npt.ArrayLike, actual: npt.ArrayLike, *, scores: Floats | None = None, weight: Floats | None = None
 ) -> Outcomes:
     """Outcomes of one tick and pane from what a test cares about."""
+    actual = np.asarray(actual, dtype=np.float64)
     n = len(actual)
     zeros = np.zeros(n, dtype=np.int64)
     units = np.full(n, 1 << 20, dtype=np.int64) if weight is None else np.rint(weight / WEIGHT_UNIT).astype(np.int64)
@@ -20,7 +22,7 @@ def as_outcomes(
         ts=np.zeros(n),
         pane=zeros,
         predicted=np.asarray(predicted, dtype=np.float64),
-        actual=np.asarray(actual, dtype=np.float64),
+        actual=actual,
         weight=units,
         scores=np.zeros((n, 0)) if scores is None else scores,
         segments=np.zeros((n, 1), dtype=np.int64),
