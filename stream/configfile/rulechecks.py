@@ -1,0 +1,179 @@
+"""What a rule must say: one thing that is watched, what bounds it, and nothing that belongs to another kind of rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from stream.config import Model, Rule
+from stream.configfile.durations import words
+from stream.configfile.problems import Path, choice
+from stream.configfile.typed import Reader
+from stream.events import Task
+from stream.monitor.watch import FEATURE_SIGNAL, METRICS, SIGNALS
+
+Report: TypeAlias = Callable[[Path, str], None]
+
+SUBJECTS = ("metric", "feature", "detector", "absent")
+TESTS = ("psi", "js", "ks", "wasserstein")
+CATEGORICAL_TESTS = ("psi", "js")
+
+_belongs: dict[str, tuple[str, ...]] = {
+    # key: the subjects it goes with
+    "test": ("feature",),
+    "signal": ("detector",),
+    "params": ("detector",),
+    "direction": ("detector",),
+    "window": ("metric", "feature"),
+    "above": ("metric", "feature"),
+    "below": ("metric", "feature"),
+    "recover": ("metric", "feature"),
+}
+
+
+def check_rules(model: Model, path: Path, reader: Reader, report: Report) -> None:
+    """Reports what is wrong with the rules of a model."""
+    names: set[str] = set()
+    for i, rule in enumerate(model.rules or ()):
+        place = (*path, "rules", i)
+        if not rule.name:
+            report((*place, "name"), "found nothing, expected a name")
+        elif rule.name in names:
+            report((*place, "name"), f'found "{rule.name}" again, expected a name of its own')
+        names.add(rule.name)
+        if not reader.touched(place):
+            _check_rule(rule, model, place, None if reader.touched((*path, "windows")) else model.windows, report)
+
+
+def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...] | None, report: Report) -> None:
+    said = [name for name in SUBJECTS if getattr(rule, name) is not None]
+    if said == ["metric", "feature"]:
+        # `missing_rate` of a feature: the feature says of what.
+        _check_feature_metric(rule, place, report)
+        said = ["metric"]
+    if len(said) != 1:
+        what = f"found {' and '.join(said)}" if said else "says nothing to watch"
+        report(place, f"{what}, expected exactly one of: {', '.join(SUBJECTS)}")
+        return
+    subject = said[0]
+    blank = type(rule)(name="")
+    for key, subjects in _belongs.items():
+        if getattr(rule, key, None) != getattr(blank, key, None) and subject not in subjects:
+            report((*place, key), f"does not belong to a rule on {subject}, only to one on {' or '.join(subjects)}")
+    _check_segment(rule, model, place, report)
+    if subject in ("metric", "feature"):
+        _check_bounds(rule, place, report)
+        if rule.window is not None and windows is not None and rule.window not in windows:
+            known = ", ".join(words(window) for window in windows)
+            report((*place, "window"), f"found {words(rule.window)}, expected one of the model's windows: {known}")
+    if subject == "metric":
+        _check_metric(rule, model, place, report)
+    elif subject == "feature":
+        _check_feature(rule, model, place, report)
+    elif subject == "detector":
+        _check_detector(rule, model, place, report)
+    elif rule.hold <= 0:
+        report((*place, "for"), f"is missing, expected how long there may be no {rule.absent}, such as 10m")
+
+
+def _check_bounds(rule: Rule, place: Path, report: Report) -> None:
+    if rule.above is None and rule.below is None:
+        report(place, "has no bound, expected above or below")
+    elif rule.above is not None and rule.below is not None and rule.above <= rule.below:
+        report((*place, "above"), f"found {rule.above:g}, expected more than below ({rule.below:g})")
+    elif rule.recover is not None and (
+        (rule.above is not None and rule.recover > rule.above) or (rule.below is not None and rule.recover < rule.below)
+    ):
+        side = "at most above" if rule.above is not None and rule.recover > rule.above else "at least below"
+        bound = rule.above if side == "at most above" else rule.below
+        report((*place, "recover"), f"found {rule.recover:g}, expected {side} ({bound:g}): there the alert resolves")
+
+
+def _check_segment(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    if rule.segment in ("all", "*"):
+        return
+    name, equals, _ = rule.segment.partition("=")
+    if not equals:
+        near = f' (did you mean "{name}=…"?)' if name in model.segments else ""
+        report((*place, "segment"), f'found "{rule.segment}", expected all, * or name=value{near}')
+    elif name not in model.segments:
+        report((*place, "segment"), f'found "{name}", which is no segment of the model, {choice(name, model.segments)}')
+
+
+def _tasks(model: Model) -> tuple[Task, ...]:
+    return (model.task,) if model.task else ("binary", "multiclass", "regression")
+
+
+def _check_feature_metric(rule: Rule, place: Path, report: Report) -> None:
+    assert rule.metric is not None
+    watched = METRICS.get(rule.metric)
+    if watched is None or not watched.per_feature:
+        known = [name for name, metric in METRICS.items() if metric.per_feature]
+        report(place, f"found metric and feature, and {rule.metric} is not of a feature, {choice(rule.metric, known)}")
+
+
+def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    assert rule.metric is not None
+    watched = METRICS.get(rule.metric)
+    if watched is not None:
+        if watched.per_feature and rule.feature is None:
+            report((*place, "feature"), f"is missing: {rule.metric} is of one feature, or of all: *")
+        if rule.feature is not None:
+            _check_feature_name(rule.feature, model, place, report)
+        return
+    from stream.monitor.performance import check_metric, names
+
+    refusals: list[str] = []
+    for task in _tasks(model):
+        try:
+            check_metric(rule.metric, task)
+        except ValueError as error:
+            refusals.append(str(error))
+    # A model whose task is to be inferred may have rules that hold for some tasks only.
+    if len(refusals) == len(_tasks(model)) and model.task:
+        report((*place, "metric"), refusals[0])
+    elif len(refusals) == len(_tasks(model)):
+        known = dict.fromkeys(name for task in _tasks(model) for name in names(task))
+        report((*place, "metric"), f'found "{rule.metric}", {choice(rule.metric, [*known, *METRICS])}')
+
+
+def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    assert rule.feature is not None
+    if rule.test is None:
+        report((*place, "test"), f"is missing, expected one of: {', '.join(TESTS)}")
+    _check_feature_name(rule.feature, model, place, report)
+    kind = (model.features or {}).get(rule.feature)
+    if kind == "categorical" and rule.test is not None and rule.test not in CATEGORICAL_TESTS:
+        report(
+            (*place, "test"),
+            f"found {rule.test}, which is for numbers, and {rule.feature} is categorical, expected one of: "
+            f"{', '.join(CATEGORICAL_TESTS)}",
+        )
+
+
+def _check_feature_name(name: str, model: Model, place: Path, report: Report) -> None:
+    # Features that are not declared are inferred, so any name may turn out to be one.
+    if not name:
+        report((*place, "feature"), "found nothing, expected the name of a feature, prediction, or *")
+    elif (model.features or {}).get(name) == "ignore":
+        report((*place, "feature"), f'found "{name}", a feature that is ignored')
+
+
+def _check_detector(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    from stream.monitor.detectors import check_detector
+
+    assert rule.detector is not None
+    try:
+        check_detector(rule.detector, rule.params)
+    except ValueError as error:
+        report((*place, "detector"), str(error))
+    if rule.signal is None or rule.signal in SIGNALS:
+        if rule.signal == "score" and model.task == "regression":
+            report((*place, "signal"), "found score, and a regression has none, expected loss, prediction or latency")
+        return
+    name = rule.signal.removeprefix(FEATURE_SIGNAL)
+    kind = (model.features or {}).get(name, "numeric")
+    if name in ("", rule.signal):
+        report((*place, "signal"), f'found "{rule.signal}", {choice(rule.signal, [*SIGNALS, "feature:NAME"])}')
+    elif kind != "numeric":
+        report((*place, "signal"), f'found "{name}", a feature that is {kind}: a detector reads numbers')
