@@ -60,7 +60,6 @@ def _walk(
     known = ~np.isnan(v) & (n >= minimum(rule))
     true = known & _beyond(v, rule.above, rule.below)
     not_true = np.flatnonzero(known & ~true)
-    back = np.flatnonzero(known & ~_recovering(rule, v))
     is_true = np.flatnonzero(true)
     sent: list[Transition] = []
 
@@ -93,7 +92,7 @@ def _walk(
             move(then, Event.DUE, max(due, float(t[then])), _why(rule, state))
             row = then + 1
         else:
-            row = _next(back, row)
+            row = _next(np.flatnonzero(known & ~_keeping(rule, state.bound, v)), row)
             if row == _NEVER:
                 break
             move(row, Event.FALSE, float(t[row]), Reason.RECOVERED)
@@ -125,11 +124,12 @@ def _beyond(values: Floats, above: float | None, below: float | None) -> Flags:
     return values < below if above is None else (values > above) | (values < below)
 
 
-def _recovering(rule: Rule, values: Floats) -> Flags:
-    """Which values keep a firing alert firing."""
-    if rule.recover is None:
-        return _beyond(values, rule.above, rule.below)
-    return _beyond(values, None if rule.above is None else rule.recover, None if rule.below is None else rule.recover)
+def _keeping(rule: Rule, bound: float | None, values: Floats) -> Flags:
+    """Which values keep an alert firing that crossed `bound`: on that side `recover` takes the bound's place."""
+    above, below = rule.above, rule.below
+    if rule.recover is not None:
+        above, below = (rule.recover, below) if bound == above else (above, rule.recover)
+    return _beyond(values, above, below)
 
 
 def _crossed(rule: Rule, value: float) -> float | None:

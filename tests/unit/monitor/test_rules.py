@@ -1,4 +1,4 @@
-"""Rules with bounds: each transition at its own tick, whatever the slicing; judged by a machine that walks every tick."""
+"""Rules with bounds: each transition at its own tick, whatever the slicing; judged by a walk over every tick."""
 
 from __future__ import annotations
 
@@ -114,6 +114,16 @@ def test_two_bounds_say_which_one_was_crossed() -> None:
     assert [t.threshold for t in fired] == [0.4, 0.4, 0.1]
 
 
+def test_recovery_counts_on_the_side_that_was_crossed() -> None:
+    band = Rule(name="rate", metric="positive_rate", above=0.4, below=0.1, recover=0.3, min_samples=0)
+    high = [(1.0, 0.5, 9), (2.0, 0.35, 9), (3.0, 0.2, 9), (4.0, 0.35, 9)]
+    assert story(run(band, high)) == [("firing", 1.0, 1.0), ("resolved", 3.0, 1.0)]
+    assert story(run(band, [(1.0, 0.05, 9), (2.0, 0.2, 9), (3.0, 0.35, 9)])) == [
+        ("firing", 1.0, 1.0),
+        ("resolved", 3.0, 1.0),
+    ]
+
+
 def test_infinite_values_are_compared() -> None:
     assert story(run(Rule(name="r", metric="mae", above=1.0), [(1.0, math.inf, 500)])) == [("firing", 1.0, 1.0)]
 
@@ -122,7 +132,7 @@ def by_tick(rule: Rule, rows: Sequence[Row]) -> list[tuple[str, float, float]]:
     """The definition, tick by tick: what `scan` must be equal to."""
     found: list[tuple[str, float, float]] = []
     firing, since, cooled = False, None, -math.inf
-    row = dict((time, (value, samples)) for time, value, samples in rows)
+    row = {time: (value, samples) for time, value, samples in rows}
     value, samples = NAN, 0
     time = rows[0][0]
     while time <= rows[-1][0]:
