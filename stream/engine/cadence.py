@@ -1,0 +1,47 @@
+"""How often to checkpoint: `every` is a floor, stretched so that checkpoints use a tenth of the worker's time.
+
+Invariant: over any longer span, seconds of processor time in encoding and committing <= `SHARE` of wall time, alerts
+apart. Time that a commit merely waits for the store or the disk does not count: the shard works meanwhile.
+"""
+
+from __future__ import annotations
+
+SHARE = 0.1
+"""Share of the worker's time that checkpoints may use."""
+
+URGENT_SHARE = 0.4
+"""The same while alerts wait: a storm of alerts must not stop the worker either."""
+
+_WEIGHT = 0.3
+"""Of the newest cost in the running mean."""
+
+
+class Cadence:
+    """The interval of one worker, from what its checkpoints cost.
+
+    >>> cadence = Cadence(every=0.5)
+    >>> cadence.interval()
+    0.5
+    >>> cadence.spent(0, seconds=0.2); cadence.interval()
+    2.0
+    """
+
+    def __init__(self, every: float) -> None:
+        self.every = every
+        self._cost: dict[int, float] = {}
+
+    def spent(self, partition: int, seconds: float) -> None:
+        """One checkpoint of a partition has cost `seconds` of processor time."""
+        before = self._cost.get(partition, seconds)
+        self._cost[partition] = before + _WEIGHT * (seconds - before)
+
+    def forget(self, partition: int) -> None:
+        """The partition went to another worker."""
+        self._cost.pop(partition, None)
+
+    def interval(self, urgent: bool = False) -> float:
+        """Seconds between two checkpoints of the same partition; with `urgent`, between two that alerts ask for."""
+        total = sum(self._cost.values())
+        if urgent:
+            return min(self.every, total / URGENT_SHARE)
+        return max(self.every, total / SHARE)

@@ -1,0 +1,101 @@
+"""What may be fetched, and what a shard is told about the topics: decided from plain numbers.
+
+Invariant: records in memory are bounded whatever the store, the broker or one of the two topics does; and a topic is
+called caught up only when everything the broker is known to have was applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from stream.effects import SIDES, Clock, Side
+
+INBOX_RECORDS = 20_000
+"""Fetched and not yet applied, per shard and side."""
+
+WORKER_RECORDS = 100_000
+"""Fetched and not yet applied, per worker."""
+
+BUFFERED_RECORDS = 30_000
+"""Records that wait in a shard for the other topic, before the topic ahead is paused."""
+
+UNSAVED_RECORDS = 500_000
+"""Records applied since the last checkpoint, per worker: bounds memory while the store is away."""
+
+UNSENT_EFFECTS = 20_000
+"""Effects that wait to be published, per shard: bounds memory while topics cannot be written."""
+
+SILENT = 10.0
+"""Seconds after which a topic that has records but sends none holds nobody back."""
+
+IDLE = 5.0
+"""Seconds of silence of a caught-up shard after which the wall clock moves its event time on."""
+
+_OTHER: dict[Side, Side] = {"predictions": "labels", "labels": "predictions"}
+
+
+class SideState(Struct):
+    """One input topic of one shard. Times are of a monotonic clock; offsets are those of the next record."""
+
+    opened: float
+    fetched: int | None = None
+    """Position of the consumer: everything below was handed out by the client."""
+    delivered: int = 0
+    """Below this, records have been handed to the shard's inbox."""
+    highwater: int | None = None
+    """End of the partition in the broker's last answer; None before the first."""
+    taken: int = 0
+    """Below this, records have been given to the shard."""
+    waiting: int = 0
+    """Records in the inbox."""
+    arrived: float = 0.0
+    """When records last came, or could not come because we held them back."""
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything that the broker said it has was given to the shard."""
+        if self.highwater is None or self.fetched is None or self.waiting:
+            return False
+        return self.fetched >= self.highwater and self.taken >= self.delivered
+
+
+def behind(sides: Mapping[Side, SideState], now: float) -> frozenset[Side]:
+    """The sides with records that the broker has and the shard has not; they hold the other side back."""
+    return frozenset(
+        side
+        for side, state in sides.items()
+        if not state.caught_up
+        and (state.highwater is None or state.waiting or now - max(state.arrived, state.opened) < SILENT)
+    )
+
+
+def clock(sides: Mapping[Side, SideState], now: float, wall: float, broker_answers: bool) -> Clock:
+    """What the shard is told. It is idle only while the broker answers: silence of a lost broker is no silence."""
+    lagging = behind(sides, now)
+    quiet = all(now - max(state.arrived, state.opened) >= IDLE for state in sides.values())
+    idle = broker_answers and not lagging and quiet and all(state.caught_up for state in sides.values())
+    return Clock(now=wall, behind=lagging, idle=idle)
+
+
+class Load(Struct):
+    """What a worker has in memory."""
+
+    waiting: int = 0
+    unsaved: int = 0
+
+
+def held(
+    sides: Mapping[Side, SideState], buffered: Mapping[Side, int], unsent: int, load: Load, now: float
+) -> frozenset[Side]:
+    """The sides of a shard that must not be fetched now."""
+    if load.waiting >= WORKER_RECORDS or load.unsaved >= UNSAVED_RECORDS or unsent >= UNSENT_EFFECTS:
+        return frozenset(SIDES)
+    lagging = behind(sides, now)
+    return frozenset(
+        side
+        for side in SIDES
+        if sides[side].waiting >= INBOX_RECORDS
+        or (buffered.get(side, 0) >= BUFFERED_RECORDS and _OTHER[side] in lagging)
+    )

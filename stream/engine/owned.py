@@ -1,0 +1,364 @@
+"""One partition that this worker owns: its shard, its epoch, what came in and is not applied, applied and not saved.
+
+A checkpoint is `save`, in numbered steps; the shard goes on applying while the store commits.
+
+Invariant: effects are published only after the commit that holds them, slices are acked only after the commit that
+covers them, a delta that failed is retried before the next one is taken, and nothing is committed after Fenced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from stream.checkpoint.port import Delta, Fenced, Store, StoreUnavailable
+from stream.checkpoint.seal import Seal
+from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.engine.cadence import Cadence
+from stream.engine.flow import SideState
+from stream.engine.outbox import Outbox, PublishFailed
+from stream.engine.transport import Slice
+from stream.view import ShardView
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+APPLY_RECORDS = 8_000
+"""Records of one side per call of the shard: longer calls would hold up the page and the alerts of other shards."""
+
+_RETRY = (0.1, 5.0)
+"""First and longest pause after a failed checkpoint, seconds."""
+
+
+class ShardLike(Protocol):
+    """What the engine needs of a shard; see stream/shard.py."""
+
+    next: dict[Side, int | None]
+    outbox: list[Outgoing]
+
+    @property
+    def buffered(self) -> Mapping[Side, int]:
+        """Records that wait for their tick."""
+
+    @property
+    def urgent(self) -> bool:
+        """An alert was decided and is not in a delta yet."""
+
+    def apply(self, records: Mapping[Side, Iterable[Record]], clock: Clock) -> list[Outgoing]:
+        """Takes records and time; returns the effects decided now."""
+
+    def delta(self) -> Delta:
+        """Rows that changed since the previous delta."""
+
+    def published(self, seq: int) -> None:
+        """All effects up to `seq` are out."""
+
+    def view(self) -> ShardView:
+        """What is known."""
+
+
+class Observer(Protocol):
+    """A histogram."""
+
+    def observe(self, amount: float) -> None:
+        """Adds one observation, seconds."""
+
+
+class Timings(Protocol):
+    """Where the engine's durations go."""
+
+    @property
+    def apply(self) -> Observer:
+        """One call of a shard."""
+
+    @property
+    def checkpoint(self) -> Observer:
+        """From the start of a checkpoint until it is stored."""
+
+    @property
+    def alert_delay(self) -> Observer:
+        """From the event time of an alert until it is acknowledged on its topic."""
+
+
+class Parts(Struct):
+    """What all shards of a worker share."""
+
+    store: Store
+    seal: Seal
+    threads: Executor
+    outbox: Outbox
+    cadence: Cadence
+    timings: Timings
+    checkpoints: int = 0
+
+
+class _Draft(Struct):
+    """A delta on its way to the store, and what it covers."""
+
+    delta: Delta
+    next: dict[Side, int | None]
+    rows: list[Outgoing]
+    records: int
+    encoding: float
+
+
+class _Time(Struct):
+    ts: float
+
+
+_alert_time = msgspec.json.Decoder(_Time).decode
+
+
+class Owned:
+    """The engine's side of one shard."""
+
+    def __init__(self, partition: int, epoch: int, shard: ShardLike, parts: Parts) -> None:
+        self.partition = partition
+        self.epoch = epoch
+        self.shard = shard
+        self.parts = parts
+        self.open = False
+        """Whether slices are taken and time passes. Closed: opening, in a rebalance, stopping, or fenced."""
+        self.trouble: str | None = None
+        """Why checkpoints or effects do not get out, for a person."""
+        self.unsaved = 0
+        """Records applied since the last checkpoint."""
+        self.reread = 0
+        """Records that came again below what was taken: a topic was cut or made anew."""
+        self.sides: dict[Side, SideState] = {}
+        self.last_apply = 0.0
+        self._tickets: dict[Side, int] = {}
+        self._taken: dict[Side, int | None] = dict(shard.next)
+        self._inbox: dict[Side, deque[tuple[Slice, Callable[[], object]]]] = {side: deque() for side in SIDES}
+        self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
+        self._saved: dict[Side, int | None] = dict(shard.next)
+        self._confirmed = False
+        """Effects were published since the last delta: the next one takes them out of the store."""
+        self._draft: _Draft | None = None
+        self._saving = asyncio.Lock()
+        self._nudge = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._last_save = 0.0
+        self.fenced = False
+
+    # Opening and closing
+
+    @property
+    def wanted(self) -> dict[Side, int | None]:
+        """Offsets to read from; None for a side of which nothing was ever seen."""
+        return dict(self._taken)
+
+    def begin(self, positions: Mapping[Side, int], tickets: Mapping[Side, int], on_fenced: Callable[[], None]) -> None:
+        """Slices with these tickets, from these offsets on, are taken from now on; checkpoints go by themselves."""
+        now = time.monotonic()
+        self._tickets = dict(tickets)
+        self.sides = {
+            side: SideState(opened=now, taken=self._taken[side] or positions[side], delivered=positions[side])
+            for side in SIDES
+        }
+        self.open = True
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(on_fenced))
+
+    async def finish(self, patience: float) -> bool:
+        """Last checkpoint, effects published, slices acked; True when all of it is done within `patience` seconds.
+
+        The shard stays usable: `begin` opens it again.
+        """
+        self.pause()
+        try:
+            async with asyncio.timeout(patience):
+                # The first saves what is there, the second takes out what the first has published.
+                for _ in range(3):
+                    if not self.dirty:
+                        return True
+                    await self.save()
+                return not self.dirty
+        except (TimeoutError, StoreUnavailable, PublishFailed) as error:
+            self.trouble = str(error) or "the last checkpoint took too long"
+            return False
+
+    def pause(self) -> None:
+        """Takes no more slices and forgets those not applied; they are read again after the next `begin`."""
+        self.open = False
+        if self._keeper is not None:
+            self._keeper.cancel()
+            self._keeper = None
+        for side in SIDES:
+            self._inbox[side].clear()
+
+    async def verify(self) -> None:
+        """Raises Fenced if another worker has had the shard since; StoreUnavailable if the store cannot say."""
+        async with self._saving:
+            await self._in_thread(self.parts.store.commit, self.partition, self.epoch, Delta())
+
+    # What comes in
+
+    def take(self, part: Slice, side: Side, ack: Callable[[], object]) -> bool:
+        """Puts a slice into the inbox; False if it was fetched before the last seek, and is not for us."""
+        if not self.open or part.ticket != self._tickets.get(side):
+            return False
+        self._inbox[side].append((part, ack))
+        state = self.sides[side]
+        state.waiting += len(part.records)
+        state.arrived = time.monotonic()
+        return True
+
+    @property
+    def waiting(self) -> int:
+        """Records in the inbox."""
+        return sum(state.waiting for state in self.sides.values())
+
+    def apply(self, clock: Clock) -> None:
+        """Gives the shard what is in the inbox, at most APPLY_RECORDS of each side, and the time."""
+        records: dict[Side, list[Record]] = {}
+        for side in SIDES:
+            if self._inbox[side]:
+                records[side] = self._next_records(side)
+        count = sum(len(part) for part in records.values())
+        begun = time.perf_counter()
+        self.shard.apply(records, clock)
+        if count:
+            self.parts.timings.apply.observe(time.perf_counter() - begun)
+        self.unsaved += count
+        self.last_apply = time.monotonic()
+        if self.shard.urgent:
+            self._nudge.set()
+
+    def _next_records(self, side: Side) -> list[Record]:
+        inbox, state = self._inbox[side], self.sides[side]
+        records: list[Record] = []
+        while inbox and (not records or len(records) + len(inbox[0][0].records) <= APPLY_RECORDS):
+            part, ack = inbox.popleft()
+            state.waiting -= len(part.records)
+            fresh = part.records
+            if fresh[0].offset < state.taken:
+                self.reread += len(fresh)
+                fresh = [record for record in fresh if record.offset >= state.taken]
+                self.reread -= len(fresh)
+            last = part.records[-1].offset
+            self._unacked[side].append((last, ack))
+            state.taken = max(state.taken, last + 1)
+            self._taken[side] = state.taken
+            records = records + fresh if records else fresh
+        return records
+
+    # Checkpoints
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a checkpoint would change anything."""
+        return (
+            self._draft is not None or self._confirmed or bool(self.shard.outbox) or self.shard.next != self._saved
+        ) and not self.fenced
+
+    async def save(self) -> None:
+        """One checkpoint. Raises Fenced, StoreUnavailable, PublishFailed; after the last two it may be called again."""
+        started = time.perf_counter()
+        async with self._saving:
+            # 1. What changed since the last delta, together with the offsets it goes with.
+            draft = self._draft = self._draft or self._encode()
+            # 2. One atomic commit, fenced by the epoch. It must not be left alone half-way, so it is not cancelled.
+            commit = asyncio.ensure_future(self._in_thread(self._commit, draft.delta))
+            try:
+                processor = await asyncio.shield(commit)
+            except asyncio.CancelledError:
+                await asyncio.wait([commit])
+                if commit.exception() is None:
+                    self._committed(draft, commit.result(), time.perf_counter() - started)
+                raise
+            self._committed(draft, processor, time.perf_counter() - started)
+        # 3. What was decided goes out, all acknowledgements awaited.
+        if draft.rows:
+            await self.parts.outbox.publish(draft.rows)
+            # 4. It leaves the store with the next delta.
+            self.confirm(draft.rows)
+        # 5. Faust may let the group's offsets follow.
+        for side in SIDES:
+            reached = draft.next[side] or 0
+            unacked = self._unacked[side]
+            while unacked and unacked[0][0] < reached:
+                unacked.popleft()[1]()
+
+    def _committed(self, draft: _Draft, processor: float, elapsed: float) -> None:
+        self._draft = None
+        self._saved = draft.next
+        self.unsaved -= draft.records
+        self._last_save = time.monotonic()
+        self.parts.checkpoints += 1
+        self.parts.timings.checkpoint.observe(elapsed)
+        self.parts.cadence.spent(self.partition, draft.encoding + processor)
+
+    def confirm(self, rows: list[Outgoing]) -> None:
+        """Effects were published: alerts are timed, and the shard lets go of them."""
+        wall = time.time()
+        for row in rows:
+            if row.channel is Channel.ALERTS:
+                self.parts.timings.alert_delay.observe(max(0.0, wall - _alert_time(row.value).ts))
+        self.shard.published(rows[-1].seq)
+        self._confirmed = True
+
+    def _encode(self) -> _Draft:
+        begun = time.perf_counter()
+        rows = list(self.shard.outbox)
+        delta = self.shard.delta()
+        self._confirmed = False
+        return _Draft(delta, dict(self.shard.next), rows, self.unsaved, time.perf_counter() - begun)
+
+    def _commit(self, delta: Delta) -> float:
+        """Seals and commits; returns the processor time it took. Runs in a thread."""
+        begun = time.thread_time()
+        sealed = Delta(self.parts.seal.seal_all(self.partition, delta.put), delta.delete)
+        self.parts.store.commit(self.partition, self.epoch, sealed)
+        return time.thread_time() - begun
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.parts.threads, call, *args)
+
+    async def _keep(self, on_fenced: Callable[[], None]) -> None:
+        pause = 0.0
+        while True:
+            await self._until_due(pause)
+            try:
+                await self.save()
+            except Fenced:
+                self.fenced = True
+                on_fenced()
+                return
+            except (StoreUnavailable, PublishFailed) as error:
+                if self.trouble is None:
+                    logger.warning("partition %d: %s", self.partition, error)
+                self.trouble = str(error)
+                pause = min(max(2 * pause, _RETRY[0]), _RETRY[1])
+            else:
+                if self.trouble is not None:
+                    logger.info("partition %d: checkpoints go on", self.partition)
+                self.trouble, pause = None, 0.0
+
+    async def _until_due(self, pause: float) -> None:
+        """Waits for the next checkpoint: the interval, sooner when an alert waits; `pause` after a failure."""
+        if pause:
+            await asyncio.sleep(pause)
+            return
+        while True:
+            urgent = self.shard.urgent
+            due = self._last_save + self.parts.cadence.interval(urgent)
+            wait = due - time.monotonic()
+            if wait <= 0 and self.dirty:
+                return
+            if urgent:
+                await asyncio.sleep(max(wait, 0.001))
+                continue
+            self._nudge.clear()
+            try:
+                await asyncio.wait_for(self._nudge.wait(), wait if wait > 0 else self.parts.cadence.every)
+            except TimeoutError:
+                pass

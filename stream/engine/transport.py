@@ -1,0 +1,312 @@
+"""Faust with micro-batches: a message is a slice of a partition, and where reading starts is ours to say.
+
+Faust hands over records one by one at about 13,000/s; the cost is in its conductor and streams, per message. So the
+consumer yields one message per fetched slice (value: the slice; offset: the last record's).
+
+Invariant: after `seek`, no slice fetched before it is delivered with the new ticket; and no offset is chosen by Faust:
+what it calls committed offsets is written for lag tools and read only for partitions that have no checkpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, ClassVar, Protocol, cast
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.app.base import App, BootStrategy
+from faust.serializers.schemas import Schema
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+from mode.utils.logging import get_logger
+from msgspec import Struct
+
+from stream.effects import Record
+from stream.engine.assignor import Copartitioned
+from stream.engine.group import Membership
+
+logger = get_logger(__name__)
+
+POLL_RECORDS = 10_000
+"""At most so many records per poll, of all partitions together."""
+
+FETCH_BYTES = 4 * 1024 * 1024
+"""Per partition and answer: about 8,000 events of 480 bytes."""
+
+FETCH_WAIT_MS = 100
+"""How long the broker may wait for a first byte. A partition that becomes free meanwhile waits for the answer too."""
+
+LINGER = 0.02
+"""Seconds to wait after a small poll: below that rate, thousands of tiny polls would use the worker up."""
+
+SMALL_POLL = 2_000
+
+_POLL_TIMEOUT = 0.1
+
+
+class Slice(Struct, frozen=True):
+    """Records of one partition, in order, with the ticket of the seek they follow from."""
+
+    topic: str
+    partition: int
+    ticket: int
+    records: list[Record]
+
+
+class Feed(Protocol):
+    """What the transport asks of the engine."""
+
+    membership: Membership
+    assignor: Copartitioned
+    kafka: Mapping[str, Any]
+    """Settings of the consumer: brokers, group, timeouts, security."""
+
+    def wants(self, topic: str, partition: int) -> bool:
+        """Whether records of this partition may be fetched now."""
+
+    def delivered(self, topic: str, partition: int, until: int) -> None:
+        """Records below `until` are on their way to the agent."""
+
+
+class _Forgetful(dict[Any, Any]):
+    """Faust's notion of where it has read to. The engine orders slices itself, by ticket and offset."""
+
+    def __missing__(self, key: Any) -> None:
+        return None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class SliceConsumerThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer, on a thread and event loop of its own."""
+
+    _watch: asyncio.Task[None] | None = None
+
+    @property
+    def _feed(self) -> Feed:
+        return cast(SliceApp, self.app).feed
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **self._feed.kafka,
+            client_id=self._feed.membership.client_id,
+            partition_assignment_strategy=[self._feed.assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=POLL_RECORDS,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            # Consumption pauses for as long as the store is away; that is no reason to leave the group.
+            max_poll_interval_ms=24 * 3600 * 1000,
+        )
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._watch = self._feed.membership.watch(self._ensure_consumer())
+
+    async def on_thread_stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await super().on_thread_stop()
+
+    async def seek_to(self, offsets: Mapping[TP, int | None]) -> dict[TP, int]:
+        """Seeks; None is the group's committed offset, or the beginning if it has none. Returns the positions."""
+        return cast(dict[TP, int], await self.call_thread(self._seek_to, offsets))
+
+    async def _seek_to(self, offsets: Mapping[TP, int | None]) -> dict[TP, int]:
+        consumer = self._ensure_consumer()
+        positions = {}
+        for tp, wished in offsets.items():
+            partition = TopicPartition(tp.topic, tp.partition)
+            offset = wished if wished is not None else await consumer.committed(partition)
+            if offset is None:
+                await consumer.seek_to_beginning(partition)
+            else:
+                consumer.seek(partition, offset)
+            positions[tp] = await consumer.position(partition)
+        return positions
+
+    async def log_ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Offsets after the last record, asked of the broker."""
+        ends = await self.call_thread(
+            self._ensure_consumer().end_offsets, [TopicPartition(tp.topic, tp.partition) for tp in tps]
+        )
+        return {TP(tp.topic, tp.partition): end for tp, end in ends.items()}
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Writes the group's offsets. Failing is no disaster: they are for lag tools."""
+        assigned = self.assignment()
+        wanted = {
+            TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(offset, "")
+            for tp, offset in offsets.items()
+            if tp in assigned
+        }
+        try:
+            await asyncio.wait_for(self._ensure_consumer().commit(wanted), timeout=2.0)
+        except Exception as error:  # noqa: BLE001  # Faust would end the worker
+            self.log.debug("offsets were not committed: %r", error)
+            return False
+        return True
+
+    def progress(self, tp: TP) -> tuple[int | None, int | None]:
+        """Position of the consumer, and the partition's end in the broker's last answer; None while unknown."""
+        consumer = self._consumer
+        subscription = None if consumer is None else consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        partition = TopicPartition(tp.topic, tp.partition)
+        if assignment is None or not assignment.active or partition not in assignment.tps:
+            return None, None
+        state = assignment.state_value(partition)
+        return (state.position if state.has_valid_position else None), state.highwater
+
+
+class SliceConsumer(driver.Consumer):
+    """Yields slices of the partitions that the engine wants."""
+
+    _thread: SliceConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = _Forgetful()
+        self.tickets: dict[TP, int] = {}
+
+    def _new_consumer_thread(self) -> SliceConsumerThread:
+        return SliceConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def seek_slices(self, offsets: Mapping[TP, int | None]) -> tuple[dict[TP, int], dict[TP, int]]:
+        """Seeks partitions that are not wanted at the moment; returns the positions and the new tickets."""
+        positions = await self._thread.seek_to(offsets)
+        for tp in offsets:
+            self.tickets[tp] = self.tickets.get(tp, 0) + 1
+        return positions, {tp: self.tickets[tp] for tp in offsets}
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Faust asks for this after a rebalance. Nothing is sought here: each partition is when its shard opens."""
+        return {}
+
+    async def log_ends(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Offsets after the last record of each partition."""
+        return await self._thread.log_ends(tps)
+
+    def progress(self, tp: TP) -> tuple[int | None, int | None]:
+        """See SliceConsumerThread.progress."""
+        return self._thread.progress(tp)
+
+    async def getmany(
+        self,
+        timeout: float,  # noqa: ASYNC109  # Faust's signature
+    ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message per partition slice of one poll."""
+        if not self.flow_active:
+            await self.wait_first(self.can_resume_flow.wait())
+        app = cast(SliceApp, self.app)
+        feed = app.feed
+        generation = app.consumer_generation_id
+        wanted = {tp for tp in self._get_active_partitions() if feed.wants(tp.topic, tp.partition)}
+        tickets = {tp: self.tickets.get(tp, 0) for tp in wanted}
+        fetched = await self._getmany(wanted, min(timeout, _POLL_TIMEOUT)) if wanted else {}
+        if self.should_stop:
+            return
+        polled = 0
+        for raw, records in fetched.items():
+            if not self.flow_active or app.consumer_generation_id != generation:
+                return
+            tp = TP(raw.topic, raw.partition)
+            if not records or self.tickets.get(tp, 0) != tickets.get(tp):
+                continue
+            polled += len(records)
+            last = records[-1]
+            feed.delivered(tp.topic, tp.partition, last.offset + 1)
+            part = Slice(tp.topic, tp.partition, tickets[tp], records)
+            yield (
+                tp,
+                ConsumerMessage(
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    offset=last.offset,
+                    timestamp=last.timestamp / 1000,
+                    timestamp_type=last.timestamp_type,
+                    headers=None,
+                    key=None,
+                    value=part,  # type: ignore[arg-type]  # Faust thinks of bytes; the schema passes it through
+                    checksum=None,
+                    tp=tp,
+                    generation_id=generation,
+                ),
+            )
+        if polled < SMALL_POLL:
+            await self.sleep(LINGER)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Slices are acked in order, so the newest acked one says it all; Faust would count every offset before it."""
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        newest: int = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return newest + 1
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's check for stuck streams takes a paused partition for one; readiness says what is stuck and why."""
+
+
+class SliceTransport(driver.Transport):
+    """The aiokafka transport with our consumer."""
+
+    Consumer: ClassVar[type] = SliceConsumer
+
+
+class _PassThrough(Schema):  # type: ignore[type-arg]
+    """Slices are not decoded by Faust."""
+
+    def compile(self, app: Any, **_: Any) -> Any:
+        async def decode(message: Any, *, propagate: bool = False) -> Any:
+            return app.create_event(None, message.value, message.headers, message)
+
+        return decode
+
+
+class _Boot(BootStrategy):
+    """No producer (the outbox has its own), no web server (it would listen on all interfaces), no sensors."""
+
+    enable_kafka_producer = False
+    enable_kafka_consumer = True
+    enable_web = False
+    enable_sensors = False
+
+
+class SliceApp(App):
+    """The Faust application of one worker."""
+
+    BootStrategy = _Boot
+
+    def __init__(self, feed: Feed, brokers: Iterable[str], **options: Any) -> None:
+        self.feed = feed
+        super().__init__(
+            feed.kafka["group_id"],
+            broker=[f"kafka://{broker}" for broker in brokers],
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            web_enabled=False,
+            # Else a stop under load waits for acks that only a later checkpoint gives.
+            stream_wait_empty=False,
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=None,
+            **options,
+        )
+
+    def _new_transport(self) -> SliceTransport:
+        return SliceTransport(self.conf.broker_consumer, self, loop=self.loop)
+
+    def _create_directories(self) -> None:
+        """Faust's data directory is for tables, which we have none of."""
+
+    def slices(self, topics: Iterable[str]) -> Any:
+        """The channel over which slices of these topics come."""
+        return self.topic(*topics, schema=_PassThrough())

@@ -1,0 +1,121 @@
+"""One Apache Kafka broker (KRaft, loopback, free ports) from Maven packages and Java 17, for tests marked `real`.
+
+The packages are kept in `$KAFKA_JARS`, by default ~/.cache/kafka-test; Maven is asked only when they are not there.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+POM = Path(__file__).with_name("pom.xml")
+START_SECONDS = 60.0
+
+_SETTINGS = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+log.dirs={directory}/data
+auto.create.topics.enable=false
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.message.timestamp.after.max.ms=9223372036854775807
+"""
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def libraries() -> Path:
+    """The directory of Kafka's jars, fetched with Maven the first time."""
+    home = Path(os.environ.get("KAFKA_JARS") or Path.home() / ".cache" / "kafka-test")
+    libs = home / "libs"
+    if not libs.is_dir():
+        part = home / f"libs.{os.getpid()}"
+        copy = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={part}"]
+        subprocess.run(copy, check=True, timeout=600)
+        part.rename(libs)
+    return libs
+
+
+class Kafka:
+    """A broker whose data stay in `directory`: `start` after `stop` goes on with them, on the same port."""
+
+    def __init__(self, directory: Path, heap: str = "512m") -> None:
+        self.directory = directory
+        self.heap = heap
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        self._settings = directory / "server.properties"
+        self._settings.write_text(_SETTINGS.format(port=self.port, controller=free_port(), directory=directory))
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        subprocess.run(
+            [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=120,
+        )
+
+    @property
+    def address(self) -> str:
+        """host:port"""
+        return f"127.0.0.1:{self.port}"
+
+    def _java(self, *options: str) -> list[str]:
+        return [
+            *("java", *options, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            *("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{libraries()}/*"),
+        ]
+
+    def start(self) -> None:
+        """Starts, and returns when the broker answers."""
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._java(f"-Xmx{self.heap}"), "kafka.Kafka", str(self._settings)],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise RuntimeError(f"Kafka did not start: {(self.directory / 'log').read_text()[-2000:]}")
+
+    def stop(self, sign: int = signal.SIGTERM) -> None:
+        """Stops the broker, with SIGKILL as in a crash; its data stay."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(sign)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=10)
