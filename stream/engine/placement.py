@@ -6,7 +6,7 @@ a model that is spread on purpose. Memory and work per slice are bounded; what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -15,7 +15,9 @@ from stream.effects import Record
 SAMPLE = 8
 """Unknown keys decoded per slice."""
 
-_KNOWN_KEYS = 20_000
+_KNOWN_KEYS = 10_000
+"""Per partition."""
+
 _KNOWN_MODELS = 10_000
 
 
@@ -34,23 +36,23 @@ class Placement:
     """Which models came on which partitions, seen by one worker."""
 
     def __init__(self) -> None:
-        self._seen: set[tuple[int, bytes | None]] = set()
+        self._seen: dict[int, set[bytes | None]] = {}
         self._homes: dict[str, dict[int, bytes | None]] = {}
         """By model, or by `name#k`: the partitions it came on, each with the first key."""
         self.misplaced: dict[str, str] = {}
         """What to tell a person, by model."""
 
-    def look(self, partition: int, records: Iterable[Record]) -> list[str]:
+    def look(self, partition: int, records: Sequence[Record]) -> list[str]:
         """Looks at the keys of one slice; returns the findings that are new."""
-        seen = self._seen
-        fresh = {record.key: record for record in records if (partition, record.key) not in seen}
+        seen = self._seen.setdefault(partition, set())
+        fresh = {record.key for record in records} - seen
         if not fresh:
             return []
         found = []
-        for key, record in list(fresh.items())[:SAMPLE]:
+        for key in sorted(fresh, key=lambda key: key or b"")[:SAMPLE]:
             if len(seen) < _KNOWN_KEYS:
-                seen.add((partition, key))
-            finding = self._place(partition, key, record)
+                seen.add(key)
+            finding = self._place(partition, key, next(record for record in records if record.key == key))
             if finding:
                 found.append(finding)
         return found
