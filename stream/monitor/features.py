@@ -137,8 +137,8 @@ class _Numbers:
         edges = [np.array(block.feature.edges) for block in numeric if isinstance(block.feature, Numeric)]
         self._names = [block.feature.name for block in numeric]
         self._grid = Grid(edges, [block.start for block in numeric])
-        self._missing = np.array([block.missing for block in numeric], dtype=np.int64)[:, None]
-        self._invalid = np.array([block.invalid for block in numeric], dtype=np.int64)[:, None]
+        self._missing = np.array([block.missing for block in numeric], dtype=np.int64)
+        self._invalid = np.array([block.invalid for block in numeric], dtype=np.int64)
         self._fetch_one = [itemgetter(name) for name in self._names]
         self._fetch = itemgetter(*self._names) if len(numeric) > 1 else None
         self._pack = Packing(f"{len(numeric)}d").pack
@@ -161,7 +161,7 @@ class _Numbers:
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n), of the only feature."""
         numbers, absent = (values, np.isnan(values)) if isinstance(values, np.ndarray) else _convert(values)
-        placed: Ints = self._place(numbers[None], absent[None])[0]
+        placed: Ints = self._place(numbers[None].copy(), absent[None])[0]
         return placed
 
     def _fetch_packed(self, rows: Sequence[Mapping[str, Scalar]], out: Floats) -> bool:
@@ -176,13 +176,14 @@ class _Numbers:
         return True
 
     def _place(self, values: Floats, absent: npt.NDArray[np.bool_]) -> Ints:
-        finite = np.isfinite(values)
-        if finite.all():
+        """Columns, shape (F, n). Overwrites what is not finite in `values`."""
+        bad = np.nonzero(~np.isfinite(values))
+        if len(bad[0]) == 0:
             return self._grid.find(values)
-        bins = self._grid.find(np.where(finite, values, 0.0))
-        bad = np.where(absent, self._missing, self._invalid)
-        placed: Ints = np.where(finite, bins, bad)
-        return placed
+        values[bad] = 0.0
+        bins = self._grid.find(values)
+        bins[bad] = np.where(absent[bad], self._missing[bad[0]], self._invalid[bad[0]])
+        return bins
 
 
 class _Categories:
