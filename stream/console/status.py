@@ -1,0 +1,63 @@
+"""`stream status`: asks a worker's HTTP API what it knows and prints it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from stream.config import Http
+from stream.console.summary import models_table, print_alerts
+from stream.console.words import safe
+
+PATIENCE = 10.0
+"""Seconds to wait for the worker's answer."""
+
+
+class NoAnswer(Exception):
+    """The worker does not answer; the message says where it was looked for and why not."""
+
+
+def url_of(http: Http) -> str:
+    """Where a worker with this configuration is reached from its own machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(http.host, http.host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
+
+
+def fetch(url: str) -> dict[str, Any]:
+    """What the worker at a URL knows. Raises NoAnswer."""
+    where = f"{url.rstrip('/')}/api/status"
+    if not where.startswith(("http://", "https://")):
+        raise NoAnswer(f"found {url}, expected a URL that begins with http:// or https://")
+    try:
+        with urllib.request.urlopen(where, timeout=PATIENCE) as answer:  # noqa: S310 - only http, see above
+            body: dict[str, Any] = json.load(answer)
+            return body
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise NoAnswer(f"no worker answers at {where}: {reason}") from None
+
+
+def show(console: Console, status: dict[str, Any]) -> None:
+    """Prints the answer of a worker for a person."""
+    totals = status["totals"]
+    ready = Text("ready", "green") if status["ready"] else Text("not ready", "bold red")
+    counts = (
+        f"{totals['shards']} partitions, {totals['models']} models, {totals['predictions']:,} predictions, "
+        f"{totals['outcomes']:,} outcomes, {totals['pending']:,} pending, {totals['dead_letters']:,} dead letters, "
+        f"lag {totals['lag']:,}"
+    )
+    console.print(Text.assemble("worker ", ready, f": {counts}"), highlight=False)
+    for line in (*status["reasons"], *status["notes"]):
+        console.print(Text(f"  {safe(line)}", "yellow"), highlight=False)
+    models = [model for shard in status["shards"] for model in shard["models"]]
+    if models:
+        console.print(models_table(models))
+    for model in models:
+        for note in model["notes"]:
+            console.print(Text(f"  {safe(model['model'], 60)}: {safe(note)}", "yellow"), highlight=False)
+    firing = [alert for model in models for alert in model["alerts"] if alert["state"] == "firing"]
+    print_alerts(console, sorted(firing, key=lambda alert: -alert["ts"]))
