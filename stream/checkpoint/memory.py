@@ -1,6 +1,6 @@
 """State that lives as long as the process: for `stream replay`, demonstrations and tests.
 
-Invariant: as the port's. Stores opened for one group in one process share what they keep, like two workers would.
+Invariant: as the port's. Each store is apart; nothing survives it.
 """
 
 from __future__ import annotations

@@ -8,12 +8,19 @@ from urllib.parse import urlsplit
 
 from stream.checkpoint.memory import MemoryStore
 from stream.checkpoint.port import Store
+from stream.checkpoint.redis import RedisStore
 from stream.checkpoint.sqlite import SqliteStore, database_path
+
+
+def _redis(url: str, group: str) -> Store:
+    return RedisStore(url, group)
 
 
 SCHEMES: dict[str, Callable[[str, str], Store]] = {
     "memory": lambda url, group: MemoryStore(),
     "sqlite": lambda url, group: SqliteStore(database_path(url), group),
+    "redis": _redis,
+    "rediss": _redis,
 }
 """What a store URL may start with."""
 

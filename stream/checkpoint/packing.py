@@ -35,7 +35,7 @@ def pack(value: object) -> bytes:
 def unpack(kind: type[T], packed: bytes) -> T:
     """The value of type `kind` that was packed. Raises StateRefused when the bytes say anything else."""
     try:
-        decoder: msgspec.msgpack.Decoder[T] = _decoder(kind)
+        decoder: msgspec.msgpack.Decoder[T] = _decoder(cast(Hashable, kind))
         return decoder.decode(packed)
     except (msgspec.MsgspecError, ValueError, TypeError) as error:
         raise StateRefused(

@@ -42,12 +42,12 @@ SELECT shard FROM owners WHERE team = ? AND EXISTS (SELECT 1 FROM state WHERE st
   ORDER BY shard
 """
 
-_CUT = f"""
+_CUT = """
 SELECT max(key) FROM (
   SELECT key, sum(length(value)) OVER (ORDER BY key) - length(value) AS before FROM (
     SELECT key, value FROM state WHERE space = ? AND key >= ? AND (? IS NULL OR key < ?) AND (? IS NULL OR key > ?)
-      ORDER BY key LIMIT {_LARGEST}))
-  WHERE before < {_PAGE_BYTES}
+      ORDER BY key LIMIT ?))
+  WHERE before < ?
 """
 """The last key of a page: as many rows from a key on as fit."""
 
@@ -98,7 +98,7 @@ class SqliteStore:
             space = self._space(connection, shard)
             last: bytes | None = None
             while True:
-                limits = (space, low, high, high, last, last)
+                limits = (space, low, high, high, last, last, _LARGEST, _PAGE_BYTES)
                 cut = connection.execute(_CUT, limits).fetchall()[0][0]
                 if cut is None:
                     return
@@ -130,7 +130,10 @@ class SqliteStore:
                 connection.execute(row + _repeated("(?,?,?)", len(rows)), parameters)
             for batch in _batches(gone):
                 keys = _repeated("?", len(batch))
-                connection.execute(f"DELETE FROM state WHERE space = ? AND key IN ({keys})", (space, *batch))
+                connection.execute(
+                    f"DELETE FROM state WHERE space = ? AND key IN ({keys})",  # noqa: S608 (question marks only)
+                    (space, *batch),
+                )
 
     def reset(self, shard: int) -> None:
         """See the port."""
@@ -161,7 +164,7 @@ class SqliteStore:
 def _some(connection: sqlite3.Connection, space: int, keys: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     """Those of `keys` that exist; in halves when the values are too long for one page."""
     which = f"key IN ({_repeated('?', len(keys))})"
-    size = f"SELECT sum(length(value)) FROM state WHERE space = ? AND {which}"
+    size = f"SELECT sum(length(value)) FROM state WHERE space = ? AND {which}"  # noqa: S608 (question marks only)
     if len(keys) > 1 and (connection.execute(size, (space, *keys)).fetchall()[0][0] or 0) > _PAGE_BYTES:
         yield from _some(connection, space, keys[: len(keys) // 2])
         yield from _some(connection, space, keys[len(keys) // 2 :])
