@@ -32,7 +32,7 @@ _host = re.compile(r"[^\s:/]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}")
 
 
 def check(config: Config, tree: Tree, reader: Reader, folder: FilePath) -> tuple[Config, list[Problem]]:
-    """The configuration with the paths of its files resolved, and what is wrong with it."""
+    """The configuration with the paths of its files and the list of its brokers resolved, and what is wrong with it."""
     problems: dict[tuple[Path, str], Problem] = {}
 
     def report(path: Path, message: str) -> None:
@@ -82,9 +82,10 @@ def check(config: Config, tree: Tree, reader: Reader, folder: FilePath) -> tuple
             },
         )
         specs[name] = msgspec.structs.replace(model, reference=reference)
+    brokers = tuple(address.strip() for broker in config.kafka.brokers for address in broker.split(","))
     config = msgspec.structs.replace(
         config,
-        kafka=msgspec.structs.replace(config.kafka, security=security),
+        kafka=msgspec.structs.replace(config.kafka, security=security, brokers=brokers),
         defaults=specs.pop(""),
         models=specs,
     )

@@ -15,7 +15,6 @@ from stream.monitor.watch import FEATURE_SIGNAL, METRICS, SIGNALS
 Report: TypeAlias = Callable[[Path, str], None]
 
 SUBJECTS = ("metric", "feature", "detector", "absent")
-TESTS = ("psi", "js", "ks", "wasserstein")
 CATEGORICAL_TESTS = ("psi", "js")
 
 _belongs: dict[str, tuple[str, ...]] = {
@@ -139,8 +138,6 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
 
 def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> None:
     assert rule.feature is not None
-    if rule.test is None:
-        report((*place, "test"), f"is missing, expected one of: {', '.join(TESTS)}")
     _check_feature_name(rule.feature, model, place, report)
     kind = (model.features or {}).get(rule.feature)
     if kind == "categorical" and rule.test is not None and rule.test not in CATEGORICAL_TESTS:

@@ -182,3 +182,11 @@ def test_any_text_loads_or_is_refused(text: str) -> None:
         read(text)
     except ConfigurationError as error:
         assert error.problems
+
+
+@pytest.mark.parametrize("text", ["a:1,b:2", "'a:1, b:2'", "[a:1, b:2]", "['a:1,b:2']"])
+def test_brokers_are_a_list_or_text(text: str) -> None:
+    assert read(f"kafka: {{brokers: {text}}}" if text[0] in "['" else f"kafka:\n  brokers: {text}").kafka.brokers == (
+        "a:1",
+        "b:2",
+    )
