@@ -1,0 +1,170 @@
+"""HTTP: the status page, the JSON API, health, and the metrics for Prometheus. Read-only; it decides nothing.
+
+Invariant: one answer shows one view, taken in the event loop between two slices; encoding and compressing a large one
+happens in a thread, so that a scrape does not delay events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from stream.view import WorkerView
+from stream.web import page, status
+
+
+class _Sources:
+    """What the answers are made of."""
+
+    def __init__(self, view: Callable[[], WorkerView], registry: CollectorRegistry) -> None:
+        self.view = view
+        self.registry = registry
+
+
+SOURCES = web.AppKey("sources", _Sources)
+
+JSON = "application/json"
+COMPRESS_FROM = 1024
+"""Bytes from which compression is worth its time."""
+
+PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/status", "/api/alerts")
+LOCKED = "default-src 'none'; frame-ancestors 'none'"
+"""Policy of everything that is not the page."""
+
+
+def make_server(view: Callable[[], WorkerView], registry: CollectorRegistry) -> web.Application:
+    """The web application of one worker; the caller binds it to an address.
+
+    `view` is called in the event loop, once for each request that needs it; what it returns must not change later,
+    because a thread encodes it. `registry` is what /metrics exposes; it is collected in the event loop too.
+    """
+    application = web.Application(middlewares=[_guard])
+    application[SOURCES] = _Sources(view, registry)
+    application.add_routes(
+        [
+            web.get("/", _page),
+            web.get("/metrics", _metrics),
+            web.get("/healthz", _alive),
+            web.get("/readyz", _ready),
+            web.get("/api/status", _status),
+            web.get("/api/alerts", _alerts),
+        ]
+    )
+    return application
+
+
+@web.middleware
+async def _guard(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Adds what keeps a browser from doing more with an answer than show it; words for what is not there."""
+    try:
+        response = await handler(request)
+    except web.HTTPNotFound:
+        response = _json({"error": f"there is no {request.path}", "paths": PATHS}, 404)
+    except web.HTTPMethodNotAllowed as refused:
+        allowed = ", ".join(sorted(refused.allowed_methods))
+        response = _json({"error": f"{request.path} can only be read: {allowed}"}, 405)
+        response.headers["Allow"] = allowed
+    response.headers.setdefault("Content-Security-Policy", LOCKED)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+    return response
+
+
+async def _page(request: web.Request) -> web.Response:
+    view = request.app[SOURCES].view()
+    now = time.time()
+
+    def build() -> bytes:
+        return page.document(view, status.status(view, now, limit=page.MODELS_SHOWN))
+
+    response = await _large(request, build, "text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = page.policy()
+    return response
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    families = _Collected(list(request.app[SOURCES].registry.collect()))
+    encode, content_type = choose_encoder(",".join(request.headers.getall("Accept", [])))
+    response = await _large(request, lambda: encode(families), content_type)
+    response.headers["Vary"] = "Accept, Accept-Encoding"
+    return response
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    return _json({"status": "alive"})
+
+
+async def _ready(request: web.Request) -> web.Response:
+    view = request.app[SOURCES].view()
+    return _json({"ready": view.ready, "reasons": view.reasons}, 200 if view.ready else 503)
+
+
+async def _status(request: web.Request) -> web.Response:
+    limit = request.query.get("limit", "")
+    if limit and not (limit.isascii() and limit.isdigit()):
+        return _json({"error": f"limit={limit!r}: expected a whole number such as 100"}, 400)
+    view, now, search = request.app[SOURCES].view(), time.time(), request.query.get("search", "")
+    return await _large(
+        request, lambda: status.status(view, now, search=search, limit=int(limit) if limit else None), JSON
+    )
+
+
+async def _alerts(request: web.Request) -> web.Response:
+    state = request.query.get("state")
+    if state not in {None, "firing", "resolved"}:
+        return _json({"error": f"state={state!r}: expected firing or resolved"}, 400)
+    view = request.app[SOURCES].view()
+    return await _large(request, lambda: status.alerts(view, state), JSON)
+
+
+class _Collected(Collector):
+    """Families that are already collected, in the form in which the encoders of the client library take them."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        return iter(self._families)
+
+
+async def _large(request: web.Request, build: Callable[[], bytes], content_type: str) -> web.Response:
+    """An answer built in a thread, compressed where the client can read that."""
+    compress = _takes_gzip(request)
+
+    def body() -> tuple[bytes, bool]:
+        built = build()
+        if compress and len(built) >= COMPRESS_FROM:
+            return gzip.compress(built, compresslevel=3, mtime=0), True
+        return built, False
+
+    content, compressed = await asyncio.to_thread(body)
+    headers = {"Content-Type": content_type, "Vary": "Accept-Encoding"}
+    if compressed:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=content, headers=headers)
+
+
+def _takes_gzip(request: web.Request) -> bool:
+    for entry in request.headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, parameters = entry.strip().partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return parameters.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _json(body: object, code: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=code, content_type=JSON)
