@@ -32,8 +32,8 @@ stream_apply_seconds stream_checkpoint_seconds stream_alert_delay_seconds
 """.split()
 
 VIEWS = [
-    worker_views.healthy, worker_views.troubled, worker_views.empty, worker_views.starting, worker_views.many,
-    worker_views.hostile, worker_views.split,
+    worker_views.healthy, worker_views.troubled, worker_views.empty, worker_views.starting, worker_views.hostile,
+    worker_views.split,
 ]  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]
@@ -78,7 +78,8 @@ def test_both_exposition_formats_are_read_back_and_no_series_comes_twice(view: C
     plain = [s for family in parse(generate_latest(registry).decode()) for s in family.samples]
     seen = Counter((sample.name, tuple(sorted(sample.labels.items()))) for sample in plain)
     assert max(seen.values()) == 1
-    families_read = list(parse_openmetrics(generate_openmetrics(registry).decode()))
+    text = generate_openmetrics(registry).decode()  # type: ignore[no-untyped-call]
+    families_read = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
     assert {family.name for family in families_read} >= {"stream_metric", "stream_predictions", "stream_model_version"}
     assert not [sample for sample in plain if sample.name.startswith("stream_") and math.isnan(sample.value)]
 
