@@ -41,9 +41,9 @@ METRICS: dict[str, Watched] = {
 """Besides the performance metrics of `stream.monitor.performance`."""
 
 SIGNALS: dict[str, tuple[AlertKind, str]] = {
-    "loss": ("concept_drift", "loss of each outcome"),
-    "scaled_loss": ("concept_drift", "loss of each outcome in units of the mean of the first ones"),
-    "error": ("concept_drift", "1 for each wrong outcome, 0 for each right one"),
+    "loss": ("concept_drift", "1 for each wrong outcome, 0 for each right one; regression: absolute error"),
+    "scaled_loss": ("concept_drift", "loss of each outcome in units of the mean of the first hundred"),
+    "error": ("concept_drift", "1 for each wrong outcome, 0 for each right one; regression: prediction minus truth"),
     "score": ("prediction_drift", "probability of the positive or the predicted class"),
     "prediction": ("prediction_drift", "the number that was predicted, or the code of the class"),
     "latency": ("service", "milliseconds that each prediction took"),

@@ -159,7 +159,7 @@ def test_unseeded_detectors_are_seeded() -> None:
         ("river.drift.ADWIN", {"delta": "low"}, None, "found 'low' for delta, expected a number"),
         ("river.drift.PageHinkley", {"mode": "sideways"}, None, "Invalid 'mode'"),
         ("river.drift.KSWIN", {"window_size": 10, "stat_size": 30}, None, "stat_size must be smaller"),
-        ("river.drift.binary.DDM", {}, "loss", "reads only 0 and 1, found the signal loss, expected error"),
+        ("river.drift.binary.DDM", {}, "score", "reads only 0 and 1, found the signal score, expected error"),
     ],
 )
 def test_bad_configuration(name: str, params: dict[str, Any], signal_name: str | None, message: str) -> None:
