@@ -77,6 +77,8 @@ class ScoreHistogram:
 
     def add_codes(self, codes: Ints, positive: Booleans, weight: Ints) -> None:
         """`add` of scores that are encoded already: cheaper for outcomes that go to several histograms."""
+        if not len(codes):
+            return
         self._added.append((codes, positive, weight))
         self.count += len(codes)
         self._waiting += len(codes)
@@ -219,40 +221,51 @@ class ScoreHistogram:
             self.count += sign * other.count
         parts = [(self._codes, self._columns), *((o._codes, sign * o._columns) for o in others if len(o._codes))]
         if self._added:
-            codes, positive, weight = (np.concatenate(column) for column in zip(*self._added, strict=True))
-            parts.append(
-                (codes, np.array([weight * ~positive, weight * positive, ~positive, positive], dtype=np.int64))
-            )
+            parts.append(_rows(*(np.concatenate(column) for column in zip(*self._added, strict=True))))
             self._added, self._waiting = [], 0
         if self.count == 0:
             self._codes, self._columns = np.zeros(0, dtype=np.int64), np.zeros((4, 0), dtype=np.int64)
             return
         if self.count > EXACT or any(len(columns) > 4 for _, columns in parts):
             parts = [_binned(*part) for part in parts]
-        self._codes, self._columns = _reduced(
-            np.concatenate([codes for codes, _ in parts]), np.concatenate([columns for _, columns in parts], axis=1)
-        )
+        codes = np.concatenate([codes for codes, _ in parts])
+        columns = np.concatenate([columns for _, columns in parts], axis=1)
+        order = np.argsort(codes, kind="stable")  # each part ascends: a merge of runs
+        self._codes, self._columns = _reduced(codes[order], columns[:, order])
+
+
+def _rows(codes: Ints, positive: Booleans, weight: Ints) -> tuple[Ints, Ints]:
+    """Outcomes as exact columns, codes ascending. Where all weigh the same, code and truth are sorted as one number."""
+    if (weight == weight[0]).all():
+        both = np.sort(codes * 2 + positive)
+        codes, positives, unit = both >> 1, both & 1, weight[0]
+        negatives = 1 - positives
+        return _reduced(codes, np.array([negatives * unit, positives * unit, negatives, positives]))
+    order = np.argsort(codes)
+    codes, positives, weight = codes[order], positive[order].astype(np.int64), weight[order]
+    negatives = 1 - positives
+    return _reduced(codes, np.array([negatives * weight, positives * weight, negatives, positives]))
 
 
 def _binned(codes: Ints, columns: Ints) -> tuple[Ints, Ints]:
-    """Exact codes as bins, several rows per bin; bins as they are."""
+    """Exact columns as bins; bins as they are. A bin's number grows by one at and after each code of _ROUND."""
     if len(columns) > 4:
         return codes, columns
+    steps = np.zeros(len(codes) + 1, dtype=np.int64)
+    np.add.at(steps, np.searchsorted(codes, _ROUND, side="left"), 1)
+    np.add.at(steps, np.searchsorted(codes, _ROUND, side="right"), 1)
     place = codes & ((1 << _PLACE_BITS) - 1)
-    rounds = np.searchsorted(_ROUND, codes)
-    bins = (codes >> _PLACE_BITS) + 2 * rounds + (_ROUND[np.minimum(rounds, 100)] == codes)
-    counts = columns[_NEGATIVES : _POSITIVES + 1]
-    moments = counts * place
-    return bins, np.concatenate([columns, moments, (moments.sum(axis=0) * place)[None]])
+    moments = columns[_NEGATIVES : _POSITIVES + 1] * place
+    squares = (moments[0] + moments[1]) * place
+    return _reduced((codes >> _PLACE_BITS) + np.cumsum(steps[:-1]), np.concatenate([columns, moments, squares[None]]))
 
 
 def _reduced(codes: Ints, columns: Ints) -> tuple[Ints, Ints]:
-    """One column per code, ascending, without those that hold no outcomes."""
-    order = np.argsort(codes)
-    codes = codes[order]
+    """One column per code, for ascending codes, without those that hold no outcomes."""
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    columns = np.add.reduceat(columns[:, order], starts, axis=1)
-    codes = codes[starts]
+    if len(starts) < len(codes):
+        columns = np.add.reduceat(columns, starts, axis=1)
+        codes = codes[starts]
     held = (columns[_NEGATIVES] + columns[_POSITIVES]) != 0
     if held.all():
         return codes, columns

@@ -73,6 +73,8 @@ def test_small_samples_and_ties_equal_scikit_learn(rows: list[tuple[float, bool,
 
 
 def test_nothing_is_known_of_nothing() -> None:
+    empty = histogram(np.array([math.nan]), np.array([True]))
+    assert same(empty, ScoreHistogram())
     assert math.isnan(ScoreHistogram().roc_auc())
     assert math.isnan(ScoreHistogram().average_precision())
     assert ScoreHistogram().weights() == (0, 0)
