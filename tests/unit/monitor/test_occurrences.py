@@ -86,7 +86,7 @@ def absent_by_tick(rule: Rule, seen: set[float], until: float) -> list[tuple[str
     st.sampled_from([None, 2, 4]),
     st.lists(st.integers(0, 20), max_size=4),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_silence_is_what_walking_tick_by_tick_gives_in_any_slicing(
     steps: list[int], rest: int, hold: float, cooldown: float, minimum: int | None, cuts: list[int]
 ) -> None:
@@ -151,7 +151,7 @@ def test_the_other_direction_and_few_samples_do_not_fire() -> None:
 
 
 @given(st.lists(st.integers(0, 80), max_size=15), st.sampled_from([0.0, 10.0, 30.3]), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_detections_in_any_slicing(steps: list[int], cooldown: float, data: st.DataObject) -> None:
     rule = concept(cooldown=cooldown, direction="up")
     times = [float(t) * 0.5 for t in np.cumsum(steps)]

@@ -173,14 +173,14 @@ def series(draw: st.DrawFn) -> tuple[Rule, list[Row]]:
 
 
 @given(series())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_is_what_walking_tick_by_tick_gives(case: tuple[Rule, list[Row]]) -> None:
     rule, rows = case
     assert story(run(rule, rows)) == by_tick(rule, rows)
 
 
 @given(series(), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_slicing_restoring_and_looking_between_gives_the_same(
     case: tuple[Rule, list[Row]], data: st.DataObject
 ) -> None:
