@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Traffic(Struct):
-    """Predictions of a chunk that count, n rows in order: failed ones included, repeats and those of no pane left out."""
+    """Predictions of a chunk that count, n rows in order: failed ones too, but no repeats."""
 
     tick: Ints
     pane: Ints
@@ -46,10 +46,22 @@ class Course:
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
         self._added = layout.contributions(outcomes).T if layout is not None and len(outcomes) else None
 
+    @classmethod
+    def still(cls, tick: int, layout: Layout | None, cells: int, dimensions: int) -> Course:
+        """A chunk without events: windows at the end of one tick."""
+        none, whole = np.empty(0, np.int64), np.empty(0)
+        segments = np.empty((0, dimensions), np.int64)
+        traffic = Traffic(none, none, segments, np.empty(0, np.bool_), none, np.empty((0, 0), np.int64))
+        scores = np.empty((0, 1))
+        outcomes = Outcomes(none, whole, none, whole, whole, none, scores, segments, whole)
+        course = cls(traffic, outcomes, layout, cells)
+        course.ticks = np.array([tick])
+        return course
+
     @property
     def ends(self) -> npt.NDArray[np.float64]:
         """Event time of each tick's end."""
-        return (self.ticks + 1) * TICK
+        return ((self.ticks + 1) * TICK).astype(np.float64)
 
     # -- what windows held at tick ends --------------------------------------------------------------------------
 
@@ -141,7 +153,9 @@ class Course:
             latency = traffic.latency[rows]
             latency = np.bincount(latency[latency >= 0], minlength=len(LATENCY_BOUNDS) + 1)
             cells = traffic.cells[rows]
-            cells = np.bincount(cells[cells >= 0] if cells.size and cells.min() < 0 else cells.ravel(), minlength=self._cells)
+            cells = np.bincount(
+                cells[cells >= 0] if cells.size and cells.min() < 0 else cells.ravel(), minlength=self._cells
+            )
             for sums in targets.of(pane):
                 sums.latency += latency
                 if self._cells:
@@ -150,7 +164,8 @@ class Course:
                     sums.features += cells
 
     def _add_outcomes(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
-        assert self._layout is not None and self._added is not None
+        assert self._layout is not None
+        assert self._added is not None
         outcomes, layout = self.outcomes, self._layout
         for pane, segment, rows in _groups(outcomes.pane, outcomes.segments):
             whole = len(rows) == len(outcomes)
@@ -226,5 +241,6 @@ def _running(total: Ints, before: Ints) -> Ints:
 def _row(sums: Ints, segment: int, width: int) -> Ints:
     """A segment's row, zeros when it has none yet."""
     if segment < len(sums) and sums.shape[1] == width:
-        return sums[segment]
+        row: Ints = sums[segment]
+        return row
     return np.zeros(width, np.int64)

@@ -27,7 +27,7 @@ def hashes(ids: list[str]) -> Hashes:
     """
     encoded = [i.encode("utf-8", "surrogatepass") for i in ids]
     lengths = np.fromiter(map(len, encoded), np.uint64, len(encoded))
-    if len(encoded) and int(lengths.max()) > _LONG:
+    if encoded and int(lengths.max()) > _LONG:
         result = np.empty(len(encoded), np.uint64)
         long = lengths > _LONG
         for row in np.flatnonzero(long):

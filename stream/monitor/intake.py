@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-
 from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
 from stream.monitor.vocabulary import OTHER, Key, Vocabulary, name_of
@@ -134,9 +133,9 @@ class Classes:
         return self.names[self.positive] if self.positive < len(self.names) else None
 
     @property
-    def fractional(self) -> bool:
-        """Whether a class is a number with a fraction, which a class never is."""
-        return any(_is_fraction(name) for name in self.names)
+    def pair(self) -> list[int]:
+        """Codes of the two classes of a binary model."""
+        return sorted({self.positive, 1 - self.positive if self.positive < 2 else 0})
 
     def settle(self, configured: Key, predictions: Sequence[Prediction], labels: Sequence[Label]) -> None:
         """Decides on the positive class from the first tick with events."""
@@ -156,13 +155,6 @@ class Classes:
                 code = self.vocabulary[event.prediction]
                 self.positive = code if event.score >= 0.5 else 1 - code
                 return
-
-
-def _is_fraction(name: str) -> bool:
-    try:
-        return not float(name).is_integer()
-    except (ValueError, OverflowError):
-        return False
 
 
 def numbers(values: Sequence[Scalar]) -> tuple[Floats, Bools]:

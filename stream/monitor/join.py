@@ -7,18 +7,21 @@ Invariant: an id is in at most one of pending, early, settled; rows are taken an
 
 from __future__ import annotations
 
+import math
 from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from stream.events import Scalar, Task
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.ids import Hashes, hashes
 from stream.monitor.settled import Settled
+from stream.monitor.vocabulary import Vocabulary
 
 Rows = npt.NDArray[np.intp]
-Payload = dict[str, object] | None
+Payload = dict[str, Scalar] | None
 
 
 class Incoming(Struct):
@@ -114,6 +117,8 @@ class Join:
         self.keeps_payload = keeps_payload
         self.duplicate_predictions = 0
         self.duplicate_labels = 0
+        self.oldest = math.inf
+        """No waiting event is older than this event time, seconds."""
         self._fresh: dict[str, None] = {}
         self._gone: list[str] = []
         self._fresh_early: dict[str, None] = {}
@@ -131,7 +136,7 @@ class Join:
     # -- taking rows ---------------------------------------------------------------------------------------------
 
     def match(self, incoming: Incoming, observed: Observed, now: float, horizon: float) -> tuple[Joined, Rows]:
-        """Joins new predictions and labels; returns the outcomes and which rows of `incoming` were counted (not repeats)."""
+        """Joins new predictions and labels; returns the outcomes, and the rows of `incoming` that are no repeats."""
         hashed = hashes(incoming.ids)
         kept = self._first(incoming.ids, hashed)
         rows = incoming if len(kept) == len(incoming) else incoming.take(kept)
@@ -167,6 +172,8 @@ class Join:
         while len(self._free) < len(rows):
             self._grow()
         count = len(rows)
+        if count:
+            self.oldest = min(self.oldest, float(rows.ts.min()))
         taken = self._free[len(self._free) - count :]
         del self._free[len(self._free) - count :]
         slots = np.array(taken, np.intp)
@@ -232,6 +239,7 @@ class Join:
                 int(observed.tick[row]), float(observed.ts[row]), float(observed.actual[row]), int(observed.weight[row])
             )
             self._fresh_early[event_id] = None
+            self.oldest = min(self.oldest, float(observed.ts[row]))
 
     def _outcomes(self, observed: Observed, slots: Rows, hit: Rows, ids: list[str], met: Met) -> tuple[Joined, Rows]:
         """Gathers both kinds of meeting and puts them in order."""
@@ -297,6 +305,8 @@ class Join:
 
     def expire(self, before: float) -> tuple[int, int]:
         """Gives up on predictions and labels with event time below `before`; returns how many of each."""
+        if self.oldest >= before:
+            return 0, 0
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
         old = live[self._ts[live] < before]
         ids = self._ids[old].tolist()
@@ -306,7 +316,20 @@ class Join:
         orphans = [event_id for event_id, label in self.early.items() if label.ts < before]
         for event_id in orphans:
             self._take_early(event_id)
+        self.oldest = before
         return len(ids), len(orphans)
+
+    def recode(self, old: Task, new: Task, vocabulary: Vocabulary) -> None:
+        """Waiting values under another task: class codes become numbers or numbers class codes, all stored again."""
+        self._fresh = dict.fromkeys(self.pending)
+        self._fresh_early = dict.fromkeys(self.early)
+        if "regression" not in (old, new):
+            return
+        convert = _as_number if new == "regression" else _as_code
+        live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
+        self._predicted[live] = [convert(value, vocabulary) for value in self._predicted[live].tolist()]
+        for event_id, label in self.early.items():
+            self.early[event_id] = Early(label.tick, label.ts, convert(label.actual, vocabulary), label.weight)
 
     # -- storing -------------------------------------------------------------------------------------------------
 
@@ -353,4 +376,17 @@ class Join:
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""
+        self.oldest = min([self.oldest, *(label.ts for label in labels)])
         self.early.update(zip(ids, labels, strict=True))
+
+
+def _as_number(code: float, vocabulary: Vocabulary) -> float:
+    """The number that a class name says, NaN when it says none."""
+    try:
+        return float(vocabulary.names[int(code)])
+    except ValueError:
+        return math.nan
+
+
+def _as_code(number: float, vocabulary: Vocabulary) -> float:
+    return float(vocabulary[number])

@@ -92,10 +92,9 @@ class Pane(Struct):
 
     index: int
     sums: Sums = field(default_factory=Sums)
-    versions: list[str] = field(default_factory=list)
-    """Versions seen, in order of appearance; at most two are kept, since more only means "several"."""
+    version: str | None = None
+    """Version of the newest prediction in it."""
     stale: list[int] = field(default_factory=list)
     """Segments whose last snapshot no longer says the truth."""
-    due: int = 0
-    """Pane index of the watermark from which the next snapshot may be sent."""
-    features_dropped: bool = False
+    final: bool = False
+    """No label can change it any more."""

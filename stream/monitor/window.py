@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stream.monitor.pane import Pane, Sums
+from stream.monitor.scores import ScoreHistogram
 
 
 class Window:
@@ -45,7 +46,19 @@ class Window:
             self.sums.subtract(pane.sums)
         for pane in entering:
             self.sums.add(pane.sums)
+        if leaving:
+            self._complete(panes)
         return bool(leaving or entering)
+
+    def _complete(self, panes: dict[int, Pane]) -> None:
+        """Merges score histograms anew that have become small enough to know every score."""
+        for segment, histograms in self.sums.scores.items():
+            for number, histogram in enumerate(histograms):
+                if histogram.incomplete:
+                    inside = [
+                        panes[index].sums.scores.get(segment, []) for index in self._known(panes, self.first, self.last)
+                    ]
+                    histograms[number] = ScoreHistogram.total(each[number] for each in inside if number < len(each))
 
     def rebuild(self, panes: dict[int, Pane]) -> None:
         """Sums up from nothing, after a restore."""

@@ -1,0 +1,575 @@
+"""All that is known of one model in one partition, and how events change it.
+
+Events come in whole ticks, in order. They are cut where the watermark enters a new pane: there windows slide, panes
+close and old predictions expire; between two such points everything is counted at once.
+Invariant: state and emissions after a call are functions of the events and ticks so far, not of how they were sliced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from stream.config import Limits, Model
+from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Task
+from stream.monitor import intake, snapshots, turning
+from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.course import Course, Traffic
+from stream.monitor.join import Incoming, Join, Joined, Observed
+from stream.monitor.layout import Layout
+from stream.monitor.machine import TICK
+from stream.monitor.normal import Normal
+from stream.monitor.pane import LATENCY_BOUNDS, Pane
+from stream.monitor.reference import Reference
+from stream.monitor.stored import Counters, Head, Histogram
+from stream.monitor.watches import Flow, Watches
+from stream.monitor.window import Window
+
+Flags = npt.NDArray[np.bool_]
+
+DELAY_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0, 7 * 86400.0)
+"""Upper bounds of the label-delay histogram, seconds; one more bucket has none."""
+
+RECENT = 50
+"""Alerts that a model remembers for the page."""
+
+
+class Emission(Struct):
+    """Something to be published, with the tick that decided it."""
+
+    tick: int
+    record: Alert | MetricSnapshot
+
+
+class Refused(Struct):
+    """A record that decodes and yet means nothing for its model: the row in the call, and why."""
+
+    row: int
+    reason: Refusal
+    detail: str
+
+
+class Applied(Struct):
+    """What a call decided."""
+
+    emissions: list[Emission]
+    predictions: list[Refused]
+    labels: list[Refused]
+    lessons: list[Joined]
+    """Outcomes with their features, for challengers; empty unless the model has some."""
+
+
+class Guesses(Struct):
+    """Predictions of one model in order, n rows."""
+
+    events: list[Prediction]
+    tick: Ints
+    ts: Floats
+
+    def part(self, start: int, stop: int | None = None) -> Guesses:
+        """Rows start to stop."""
+        return Guesses(self.events[start:stop], self.tick[start:stop], self.ts[start:stop])
+
+
+class Truths(Struct):
+    """Labels of one model in order, n rows."""
+
+    events: list[Label]
+    tick: Ints
+    ts: Floats
+
+    def part(self, start: int, stop: int | None = None) -> Truths:
+        """Rows start to stop."""
+        return Truths(self.events[start:stop], self.tick[start:stop], self.ts[start:stop])
+
+
+class ModelMonitor:
+    """One model."""
+
+    def __init__(self, name: str, spec: Model, limits: Limits, reference: Reference | None = None) -> None:
+        self.name, self.spec, self.limits = name, spec, limits
+        self.counters = Counters()
+        self.task: Task | None = None
+        self.firm = False
+        """Predictions have spoken for the task."""
+        self.classes = intake.Classes(limits.classes)
+        self.segments = intake.Segments(spec.segments, limits.segments)
+        self.layout: Layout | None = None
+        self.normal = Normal(spec, limits, reference)
+        self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers))
+        self.panes: dict[int, Pane] = {}
+        self.stale: dict[int, int] = {}
+        """Panes whose snapshots must be sent again, and at which pane of the watermark."""
+        self.windows = [Window(seconds, max(1, math.ceil(seconds / spec.pane))) for seconds in spec.windows]
+        self.watches = Watches(name, spec)
+        self.position = -1
+        """Pane of the watermark; -1 before the first event."""
+        self.tick = -1
+        """Ticks below this one are done."""
+        self.floor = 0
+        """Panes below this one are final: no event is put into them any more."""
+        self._kept = 0
+        """Panes below this one are forgotten."""
+        self.version: str | None = None
+        self.recent: list[Alert] = []
+        self.alerts_total: dict[str, int] = {}
+        self.latency = Histogram(LATENCY_BOUNDS)
+        self.delay = Histogram(DELAY_BOUNDS)
+        self.notes: list[str] = []
+        self.changed: set[int] = set()
+        """Panes to store again."""
+        self.gone: set[int] = set()
+        self.revision = 0
+        """Grows when something may have changed: what the page shows is made anew then."""
+        self._emissions: list[Emission] = []
+        self._lessons: list[Joined] = []
+
+    @property
+    def horizon_panes(self) -> int:
+        """Panes after which a pane is final."""
+        return max(1, math.ceil(self.spec.horizon / self.spec.pane))
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def apply(self, guesses: Guesses, truths: Truths, limit: int) -> Applied:
+        """Takes all events of ticks below `limit`; event time has come to the start of tick `limit`."""
+        applied = Applied([], [], [], [])
+        self._emissions, self._lessons = applied.emissions, applied.lessons
+        self.revision += 1
+        if self.position < 0:
+            first = min(int(rows.tick[0]) for rows in (guesses, truths) if len(rows.tick))
+            self._start(self._pane_at(first))
+        done_p = done_l = 0
+        while turn := self._turn(guesses, truths):
+            p, q = (int(np.searchsorted(rows.tick, turn.tick)) for rows in (guesses, truths))
+            self._count(guesses.part(0, p), truths.part(0, q), applied, done_p, done_l)
+            self._pass(turn.tick)
+            guesses, truths, done_p, done_l = guesses.part(p), truths.part(q), done_p + p, done_l + q
+            self._become(turn, guesses, truths)
+        self._count(guesses, truths, applied, done_p, done_l)
+        self._pass(limit)
+        return applied
+
+    def advance(self, limit: int) -> list[Emission]:
+        """Event time passes without events, up to the start of tick `limit`."""
+        emissions: list[Emission] = []
+        self._emissions = emissions
+        if limit > self.tick:
+            self.revision += 1
+            self._pass(limit)
+        return emissions
+
+    @property
+    def due(self) -> float:
+        """Event time at which something may happen though no event comes; infinite when nothing will."""
+        waits = self.panes or self.join.early
+        return min((self.position + 1) * self.spec.pane if waits else math.inf, self.watches.due)
+
+    # -- the task ------------------------------------------------------------------------------------------------
+
+    def _turn(self, guesses: Guesses, truths: Truths) -> turning.Turn | None:
+        configured = self.spec.task
+        if not self.firm:
+            labels = truths if self.task is None else truths.part(0, 0)
+            return turning.settle(guesses.events, guesses.tick, labels.events, labels.tick, configured)
+        if configured is not None or self.task is None or self.task == "regression":
+            return None
+        events = guesses.events, guesses.tick, truths.events, truths.tick
+        return turning.contradict(self.task, self.classes, *events)
+
+    def _become(self, turn: turning.Turn, guesses: Guesses, truths: Truths) -> None:
+        """Takes the task of a turn; what was counted under another one is dropped."""
+        old, self.task = self.task, turn.task
+        if turn.task != "regression" and not self.firm:
+            p, q = (int(np.searchsorted(rows.tick, turn.tick, side="right")) for rows in (guesses, truths))
+            now = [event for event in guesses.events[:p] if turning.usable(event)]
+            self.classes.settle(self.spec.positive, now, truths.events[:q])
+        self.firm = self.firm or turn.firm
+        if old == turn.task:
+            return
+        self.layout = Layout(turn.task, max(2, len(self.classes.names)), self.classes.positive)
+        if old is None:
+            return
+        self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
+        self.join.recode(old, turn.task, self.classes.vocabulary)
+        for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
+            sums.tally, sums.scores = np.zeros((1, 0), np.int64), {}
+        self.changed.update(self.panes)
+        self.watches.restart()
+
+    def _grow(self) -> None:
+        """Makes room for classes that have come up."""
+        assert self.layout is not None
+        needed = len(self.classes.names)
+        if self.task == "regression" or needed <= self.layout.classes:
+            return
+        wide = max(needed, min(2 * self.layout.classes, self.limits.classes))
+        for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
+            if sums.tally.shape[1]:
+                sums.tally = self.layout.grow(sums.tally, wide)
+        self.changed.update(self.panes)
+        self.layout = Layout(self.layout.task, wide, self.layout.positive)
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def _count(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
+        """Counts rows of one task: refuses what means nothing under it, then goes pane by pane of the watermark."""
+        values = [event.prediction for event in guesses.events]
+        errors = [event.error for event in guesses.events]
+        failed = np.array([v is None or e is not None for v, e in zip(values, errors, strict=True)], np.bool_)
+        if not failed.any():
+            predicted, good_p, why = self._coded(values)
+        else:
+            predicted, good_p, why = self._coded([0.0 if bad else v for v, bad in zip(values, failed, strict=True)])
+            good_p |= failed
+        actual, good_l, why_l = self._coded([event.label for event in truths.events])
+        for good, into, skip in ((good_p, applied.predictions, skip_p), (good_l, applied.labels, skip_l)):
+            into += [Refused(int(row) + skip, Refusal.INVALID, why or why_l) for row in np.flatnonzero(~good)]
+        if self.layout is not None:
+            self._grow()
+        scores = self._scores(guesses.events)
+        segments = self.segments.columns(guesses.events)
+        rows_p, rows_l = np.flatnonzero(good_p), np.flatnonzero(good_l)
+        pane_p, pane_l = (self._panes_at(rows.tick) for rows in (guesses, truths))
+        weight = intake.weights(truths.events)
+        for pane in np.union1d(pane_p, pane_l).tolist():
+            self._pass(self._tick_of(pane))
+            p = rows_p[np.searchsorted(pane_p[rows_p], pane) : np.searchsorted(pane_p[rows_p], pane, side="right")]
+            q = rows_l[np.searchsorted(pane_l[rows_l], pane) : np.searchsorted(pane_l[rows_l], pane, side="right")]
+            events = _picked(guesses.events, p)
+            observed = _picked(truths.events, q)
+            self._chunk(
+                events,
+                Incoming(
+                    [event.id for event in events],
+                    guesses.tick[p],
+                    guesses.ts[p],
+                    predicted[p],
+                    scores[p],
+                    segments[p],
+                    [event.features for event in events] if self.join.keeps_payload else None,
+                ),
+                failed[p],
+                Observed([e.id for e in observed], truths.tick[q], truths.ts[q], actual[q], weight[q]),
+            )
+
+    def _coded(self, values: list[float | str | bool | None] | list[float | str | bool]) -> tuple[Floats, Flags, str]:
+        """Values as the numbers that are joined and summed, which of them mean something, and why the others do not."""
+        if self.task is None:
+            return np.zeros(len(values)), np.ones(len(values), np.bool_), ""
+        if self.task == "regression":
+            return *intake.numbers(values), "expected a number of magnitude up to 1e18: the model is a regression"
+        codes = self.classes.vocabulary
+        coded = np.array([codes[value] for value in values], np.float64)
+        if self.task == "multiclass" or len(codes.names) <= 2:
+            return coded, np.ones(len(values), np.bool_), ""
+        allowed = self.classes.pair
+        names = " and ".join(repr(codes.names[code]) for code in allowed)
+        return coded, np.isin(coded, allowed), f"a third class: the model is binary, with {names}"
+
+    def _scores(self, events: list[Prediction]) -> Floats:
+        if self.task == "binary":
+            return intake.binary_scores(events, self.classes.positive_name)
+        if self.task == "multiclass":
+            scores = intake.class_scores(events, self.classes.vocabulary)
+            self._grow()
+            self.join.widen(scores.shape[1])
+            return scores
+        return np.full((len(events), 1), np.nan)
+
+    def _chunk(self, events: list[Prediction], incoming: Incoming, failed: Flags, observed: Observed) -> None:
+        """Rows within one pane of the watermark."""
+        counters = self.counters
+        counters.predictions += len(events)
+        counters.labels += len(observed)
+        waiting, who = incoming, events
+        if failed.any():
+            counters.errors += int(np.count_nonzero(failed))
+            ok = np.flatnonzero(~failed)
+            waiting, who = incoming.take(ok), _picked(events, ok)
+        pane = self._panes_of(waiting.ts)
+        if len(pane) and int(pane.min()) < self.floor:
+            # Their horizon is over: they are known to have come, and that is all.
+            late = pane < self.floor
+            counters.expired_predictions += int(np.count_nonzero(late))
+            kept = np.flatnonzero(~late)
+            waiting, who = waiting.take(kept), _picked(who, kept)
+        joined, kept = self.join.match(waiting, observed, self.position * self.spec.pane, self.spec.horizon)
+        if len(kept) < len(who):
+            waiting, who = waiting.take(kept), _picked(who, kept)
+        outcomes = self._outcomes(joined)
+        counters.outcomes += len(outcomes)
+        self._note_version(who)
+        traffic, values = self._traffic(who, waiting, events, incoming, failed)
+        course = Course(traffic, outcomes, self.layout, self.normal.width)
+        flow = Flow(who, waiting, outcomes, values, observed.tick)
+        self._watch(course, flow)
+        for index, segments in course.commit(self.panes, self.windows).items():
+            self._touch(index, segments)
+        if self.join.keeps_payload and len(joined.tick):
+            self._lessons.append(joined)
+
+    def _outcomes(self, joined: Joined) -> Outcomes:
+        delay = np.maximum(joined.label_ts - joined.ts, 0.0)
+        self.delay.add(delay)
+        return Outcomes(
+            joined.tick,
+            joined.ts,
+            self._panes_of(joined.ts),
+            joined.predicted,
+            joined.actual,
+            joined.weight,
+            joined.scores,
+            joined.segments,
+            delay,
+        )
+
+    def _traffic(
+        self, who: list[Prediction], waiting: Incoming, events: list[Prediction], incoming: Incoming, failed: Flags
+    ) -> tuple[Traffic, Floats]:
+        """Columns of what counts as traffic, and the latencies in seconds (NaN where none came)."""
+        if failed.any():
+            bad = np.flatnonzero(failed)
+            pane = self._panes_of(incoming.ts[bad])
+            bad = bad[pane >= self.floor]
+            extra = incoming.take(bad)
+            order = np.argsort(np.concatenate([waiting.tick, extra.tick]), kind="stable")
+            tick = np.concatenate([waiting.tick, extra.tick])[order]
+            ts = np.concatenate([waiting.ts, extra.ts])[order]
+            segments = np.concatenate([waiting.segments, extra.segments])[order]
+            wrong = np.concatenate([np.zeros(len(waiting), np.bool_), np.ones(len(bad), np.bool_)])[order]
+            everyone = [*who, *_picked(events, bad)]
+            everyone = [everyone[row] for row in order]
+        else:
+            tick, ts, segments, wrong, everyone = (
+                waiting.tick,
+                waiting.ts,
+                waiting.segments,
+                np.zeros(len(waiting), np.bool_),
+                who,
+            )
+        latency, buckets = self._latencies(everyone)
+        good = np.flatnonzero(~wrong)
+        cells = self.normal.read(who, waiting, self.task, self.classes.names)
+        if len(good) < len(everyone):
+            counted = cells
+            cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
+            cells[good] = counted
+        return Traffic(tick, self._panes_of(ts), segments, wrong, buckets, cells), latency[good]
+
+    def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
+        raw = [event.latency_ms for event in events]
+        if raw.count(None) == len(raw):
+            return np.full(len(raw), np.nan), np.full(len(raw), -1, np.int64)
+        latency = np.array(raw, np.float64) / 1000.0
+        buckets = np.full(len(raw), -1, np.int64)
+        known = (latency >= 0) & (latency < 1e6)
+        buckets[known] = self.latency.add(latency[known])
+        return latency, buckets
+
+    def _note_version(self, events: list[Prediction]) -> None:
+        for event in reversed(events):
+            if event.version is not None:
+                self.version = event.version
+                break
+
+    def _touch(self, index: int, segments: set[int]) -> None:
+        """A pane has changed: it is stored again, and its snapshots are sent when they are due."""
+        pane = self.panes[index]
+        pane.version = self.version if index == self.position else pane.version
+        pane.stale = sorted({*pane.stale, *segments})
+        self.changed.add(index)
+        if index not in self.stale:
+            age = self.position - index + 1
+            self.stale[index] = index + (1 << (age - 1).bit_length())
+
+    def _watch(self, course: Course, flow: Flow) -> None:
+        """Looks at every rule at the chunk's tick ends."""
+        self._alert(self.watches.evaluate(course, flow, self))
+
+    def _alert(self, alerts: list[Alert]) -> None:
+        for alert in alerts:
+            self._emissions.append(Emission(round(alert.ts / TICK), alert))
+            if alert.state == "firing":
+                key = f"{alert.severity} {alert.rule}"
+                self.alerts_total[key] = self.alerts_total.get(key, 0) + 1
+            self.recent = [alert, *self.recent][:RECENT]
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _pane_at(self, tick: int) -> int:
+        return int(tick * TICK // self.spec.pane)
+
+    def _panes_at(self, ticks: Ints) -> Ints:
+        panes: Ints = np.floor_divide(ticks * TICK, self.spec.pane).astype(np.int64)
+        return panes
+
+    def _panes_of(self, ts: Floats) -> Ints:
+        return np.floor_divide(ts, self.spec.pane).astype(np.int64)
+
+    def _tick_of(self, pane: int) -> int:
+        """The first tick of a pane of the watermark."""
+        return math.ceil(pane * self.spec.pane / TICK)
+
+    def _start(self, pane: int) -> None:
+        self.position = pane
+        self.floor = max(0, pane - self.horizon_panes)
+        for window in self.windows:
+            window.slide(pane, self.panes)
+
+    def _pass(self, tick: int) -> None:
+        """Event time comes to the start of a tick."""
+        if self.position < 0 or tick <= self.tick:
+            return
+        target = self._pane_at(tick)
+        while self.position < target:
+            step = self.position + 1
+            if target - step > 2:
+                boundary = self._next_boundary()
+                step = target if boundary is None else min(max(boundary, step), target)
+            self._alert(self.watches.pass_time(self._tick_of(step) * TICK, self))
+            self._enter(step)
+        self._alert(self.watches.pass_time(tick * TICK, self))
+        self.tick = tick
+
+    def _next_boundary(self) -> int | None:
+        """The next pane of the watermark at whose start something happens without events; None: nothing would."""
+        if self.position < 0:
+            return None
+        candidates = list(self.stale.values())
+        for index in self.panes:
+            candidates.append(index + self.horizon_panes + 1)
+            candidates += [left for window in self.windows if (left := window.leaves_at(index)) > self.position]
+        if self.join.early:
+            candidates.append(int(self.join.oldest // self.spec.pane) + self.horizon_panes + 1)
+        return max(min(candidates), self.position + 1) if candidates else None
+
+    def _enter(self, pane: int) -> None:
+        """The watermark enters a pane."""
+        self.position = pane
+        moved = [window.slide(pane, self.panes) for window in self.windows]
+        tick = self._tick_of(pane)
+        if any(moved):
+            still = Course.still(tick - 1, self.layout, self.normal.width, 1 + len(self.spec.segments))
+            self._alert(self.watches.evaluate(still, None, self))
+        for index in sorted(index for index, due in self.stale.items() if due <= pane):
+            self._send(index, tick, final=False)
+        self._finish(pane - self.horizon_panes, tick)
+
+    def _finish(self, floor: int, tick: int) -> None:
+        """Panes below `floor` are final: what still waits in them has expired."""
+        expired, orphans = self.join.expire(floor * self.spec.pane)
+        self.counters.expired_predictions += expired
+        self.counters.expired_labels += orphans
+        for index in _between(self.panes, self.floor, floor):
+            traffic = self.panes[index].sums.traffic
+            self.panes[index].stale = np.flatnonzero(traffic.any(axis=1)).tolist()
+            self._send(index, tick, final=True)
+        self.floor = max(floor, self.floor)
+        # A window may reach back further than the horizon.
+        kept = min(self.floor, *(window.first for window in self.windows)) if self.windows else self.floor
+        for index in _between(self.panes, self._kept, kept):
+            del self.panes[index]
+            self.changed.discard(index)
+            self.gone.add(index)
+        self._kept = max(kept, self._kept)
+
+    def finish(self) -> list[Emission]:
+        """Snapshots of what has changed since they were last sent, at the end of a replay."""
+        emissions: list[Emission] = []
+        self._emissions = emissions
+        for index in sorted(self.stale):
+            self._send(index, self.tick, final=False)
+        return emissions
+
+    def _send(self, index: int, tick: int, final: bool) -> None:
+        pane = self.panes[index]
+        for segment in pane.stale:
+            self._emissions.append(Emission(tick, snapshots.snapshot(self, pane, segment, final)))
+        pane.stale, pane.final = [], final
+        self.stale.pop(index, None)
+        self.changed.add(index)
+
+    def named(self, values: Floats) -> list[float] | list[str] | list[bool]:
+        """Joined values as a learner wants them: numbers, class names, or for a binary model whether it is the positive
+        class."""
+        if self.task == "regression":
+            numbers: list[float] = values.tolist()
+            return numbers
+        codes = values.astype(np.int64).tolist()
+        if self.task == "binary":
+            return [code == self.classes.positive for code in codes]
+        return [self.classes.names[code] for code in codes]
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    @property
+    def watermark(self) -> float | None:
+        """How far event time has come, seconds; None before the first event."""
+        return None if self.tick < 0 else self.tick * TICK
+
+    def head(self) -> Head:
+        """Everything that is stored in one row."""
+        return Head(
+            task=self.task,
+            firm=self.firm,
+            classes=self.classes.names,
+            positive=self.classes.positive,
+            width=0 if self.layout is None else self.layout.classes,
+            segments=self.segments.names,
+            counters=self.counters,
+            join=(self.join.duplicate_predictions, self.join.duplicate_labels, self.join.settled.early),
+            stale=self.stale,
+            position=self.position,
+            tick=self.tick,
+            floor=self.floor,
+            version=self.version,
+            recent=self.recent,
+            alerts_total=self.alerts_total,
+            latency=self.latency,
+            delay=self.delay,
+            notes=self.notes,
+            last_cell=self.watches.last_cell,
+            watches=self.watches.states(),
+        )
+
+    def restore(self, head: Head, panes: list[Pane], loads: Callable[[bytes], Any]) -> None:
+        """Goes on from a checkpoint; waiting events, settled ids and the reference are restored apart."""
+        self.task, self.firm = head.task, head.firm
+        self.classes = intake.Classes(self.limits.classes, head.classes, head.positive)
+        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:])
+        if head.task is not None:
+            self.layout = Layout(head.task, head.width, head.positive)
+        self.counters = head.counters
+        self.join.duplicate_predictions, self.join.duplicate_labels, self.join.settled.early = head.join
+        self.stale, self.position, self.tick, self.floor = head.stale, head.position, head.tick, head.floor
+        self.version, self.recent, self.alerts_total = head.version, head.recent, head.alerts_total
+        self.latency, self.delay, self.notes = head.latency, head.delay, head.notes
+        if head.task == "multiclass":
+            self.join.widen(len(head.classes))
+        self.panes = {pane.index: pane for pane in panes}
+        for window in self.windows:
+            window.last = self.position
+            window.rebuild(self.panes)
+        self.watches.last_cell = head.last_cell
+        self.watches.restore(head.watches, loads)
+        self.watches.refresh(self)
+
+
+def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:
+    """Indices of known panes from start to before stop, ascending."""
+    if stop - start > len(panes):
+        return sorted(index for index in panes if start <= index < stop)
+    return [index for index in range(start, stop) if index in panes]
+
+
+T = TypeVar("T")
+
+
+def _picked(events: list[T], rows: npt.NDArray[np.intp]) -> list[T]:
+    return events if len(rows) == len(events) else [events[row] for row in rows.tolist()]

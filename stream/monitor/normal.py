@@ -1,0 +1,116 @@
+"""What counts as normal for one model: its reference, or the first predictions that will become one.
+
+Invariant: the reference is a function of the first N predictions in order; the feature histogram of panes counts just
+the predictions behind them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from stream.config import Limits, Model
+from stream.events import Prediction, Scalar, Task
+from stream.monitor import reference as references
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.features import FeatureLayout
+from stream.monitor.join import Incoming
+from stream.monitor.reference import Reference
+from stream.monitor.reference_builder import ReferenceBuilder
+
+
+class Stored(Struct):
+    """What a checkpoint keeps."""
+
+    reference: bytes | None
+    builder: bytes | None
+    by_class: bool | None
+    new: dict[str, int]
+
+
+class Normal:
+    """The reference of one model."""
+
+    def __init__(self, spec: Model, limits: Limits, given: Reference | None) -> None:
+        self._spec, self._limits = spec, limits
+        self.reference = given
+        self.layout = None if given is None else FeatureLayout(given)
+        first = spec.reference.first
+        self.builder = ReferenceBuilder(first, spec.features, limits) if given is None and first is not None else None
+        self.by_class: bool | None = None if given is None else _is_by_class(given)
+        """The output watched is the predicted class, for want of a score."""
+        self.new: dict[str, int] = {}
+        """Predictions by feature that the reference does not know."""
+        self.changed = True
+
+    @property
+    def width(self) -> int:
+        """Cells of the feature histogram; 0 while there is no reference."""
+        return 0 if self.layout is None else self.layout.width
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of what is watched, the output ("prediction") last."""
+        return () if self.layout is None else self.layout.names
+
+    @property
+    def words(self) -> str:
+        """What the reference is, for a person."""
+        if self.reference is not None:
+            return f"{self.reference.source}, version {self.reference.version}"
+        if self.builder is not None:
+            return f"first {self.builder.first} predictions ({self.builder.rows} seen)"
+        return "none"
+
+    def read(self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str]) -> Ints:
+        """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1."""
+        features = [event.features for event in events]
+        taken = 0
+        if self.builder is not None and events:
+            taken = self.builder.add(features, self._outputs(rows, task, classes))
+            self.changed = True
+            if self.builder.full:
+                self.reference = self.builder.finish(f"first {self.builder.first} predictions")
+                self.layout, self.builder = FeatureLayout(self.reference), None
+        if self.layout is None:
+            return np.empty((len(events), 0), np.int64)
+        outputs = self._outputs(rows, task, classes)
+        read = self.layout.read(features[taken:], outputs[taken:])
+        for name, count in read.new.items():
+            if name in self.new or len(self.new) < self._limits.features:
+                self.new[name] = self.new.get(name, 0) + count
+        if not taken:
+            return read.columns
+        cells = np.full((len(events), read.columns.shape[1]), -1, np.int64)
+        cells[taken:] = read.columns
+        return cells
+
+    def _outputs(self, rows: Incoming, task: Task | None, classes: list[str]) -> list[Scalar] | Floats:
+        if task == "regression" or not len(rows):
+            return rows.predicted
+        if self.by_class is None:
+            self.by_class = task != "binary" or bool(np.isnan(rows.scores[0, 0]))
+        if not self.by_class:
+            return rows.scores[:, 0]
+        return [classes[code] for code in rows.predicted.astype(np.int64).tolist()]
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    def state(self) -> Stored:
+        """For a checkpoint."""
+        reference = None if self.reference is None else references.to_bytes(self.reference)
+        return Stored(reference, None if self.builder is None else self.builder.state(), self.by_class, self.new)
+
+    def restore(self, stored: Stored) -> None:
+        """Goes on from a checkpoint. A reference given by the configuration stays."""
+        self.by_class, self.new = stored.by_class, stored.new
+        if stored.reference is not None and self.reference is None:
+            self.reference = references.from_bytes(stored.reference)
+            self.layout, self.builder = FeatureLayout(self.reference), None
+        elif stored.builder is not None and self.builder is not None:
+            self.builder.restore(stored.builder)
+        self.changed = False
+
+
+def _is_by_class(reference: Reference) -> bool:
+    return isinstance(reference.output, references.Categorical)

@@ -1,0 +1,192 @@
+"""What is told of a pane or a window: metric snapshots for the topic, views for the page and Prometheus.
+
+Invariant: a snapshot is a function of its pane's sums and the reference alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from msgspec import UNSET
+
+from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
+from stream.monitor import drift, performance, quality
+from stream.monitor.layout import OUTCOMES
+from stream.monitor.machine import Phase
+from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
+from stream.monitor.stored import Histogram
+from stream.monitor.values import latency_quantile
+from stream.monitor.watch import kind
+from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, WindowView
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+
+SHOWN = 50
+"""Alerts on the page."""
+
+
+def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSnapshot:
+    """All that is known of one segment of one pane."""
+    sums, length = pane.sums, m.spec.pane
+    predictions, labels = _counts(sums, segment)
+    whole = segment == 0
+    latency = latency_quantile(np.stack([sums.latency] * 3), np.array([0.5, 0.95, 0.99])) * 1000.0
+    return MetricSnapshot(
+        model=m.name,
+        segment=m.segments.names[segment],
+        start=pane.index * length,
+        end=(pane.index + 1) * length,
+        final=final,
+        predictions=predictions,
+        labels=labels,
+        coverage=labels / predictions if predictions else None,
+        metrics=metrics(m, sums, segment),
+        version=UNSET if pane.version is None else pane.version,
+        drift=_drift(m, sums) if whole else {},
+        quality=_quality(m, sums) if whole else {},
+        latency_ms=Quantiles(*latency.tolist()) if whole and sums.latency.any() else UNSET,
+        throughput=predictions / length,
+    )
+
+
+def _counts(sums: Sums, segment: int) -> tuple[int, int]:
+    """Predictions that came about or failed, and outcomes."""
+    predictions = int(sums.traffic[segment, PREDICTIONS]) if segment < len(sums.traffic) else 0
+    has = segment < len(sums.tally) and sums.tally.shape[1] > 0
+    return predictions, int(sums.tally[segment, OUTCOMES]) if has else 0
+
+
+def metrics(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
+    """Every metric of a segment with its interval; none while there is no outcome."""
+    if m.layout is None or segment >= len(sums.tally) or sums.tally.shape[1] != m.layout.width:
+        return {}
+    tally = sums.tally[segment]
+    if not tally[OUTCOMES]:
+        return {}
+    return performance.report(m.layout, tally, sums.scores.get(segment, []), m.classes.names)
+
+
+def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
+    if m.normal.layout is None or not len(sums.features):
+        return {}
+    return drift.scores(m.normal.layout, sums.features)
+
+
+def _quality(m: ModelMonitor, sums: Sums) -> dict[str, Quality]:
+    if m.normal.layout is None or not len(sums.features):
+        return {}
+    return quality.counts(m.normal.layout, sums.features)
+
+
+def view(m: ModelMonitor) -> ModelView:
+    """The model as the page shows it."""
+    return ModelView(
+        model=m.name,
+        task=m.task or "unknown",
+        version=m.version,
+        watermark=m.watermark,
+        counts=counts(m),
+        segments=[SegmentView(name, _windows(m, code)) for code, name in enumerate(m.segments.names) if _seen(m, code)],
+        rules=_rules(m),
+        alerts=m.recent[:SHOWN],
+        alerts_total={(rule, _severity(severity)): n for (severity, rule), n in _alert_counts(m)},
+        latency_seconds=_buckets(m.latency),
+        label_delay_seconds=_buckets(m.delay),
+        reference=m.normal.words,
+        notes=_notes(m),
+    )
+
+
+def counts(m: ModelMonitor) -> Counts:
+    """Events since the model's beginning; the conservation laws of `Counts` hold between them."""
+    counters, join = m.counters, m.join
+    return Counts(
+        predictions=counters.predictions,
+        labels=counters.labels,
+        outcomes=counters.outcomes,
+        errors=counters.errors,
+        duplicate_predictions=join.duplicate_predictions,
+        duplicate_labels=join.duplicate_labels,
+        expired_predictions=counters.expired_predictions,
+        expired_labels=counters.expired_labels,
+        pending=len(join.pending),
+        early=len(join.early),
+    )
+
+
+def _seen(m: ModelMonitor, segment: int) -> bool:
+    return segment == 0 or any(sum(_counts(window.sums, segment)) for window in m.windows)
+
+
+def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
+    shown = []
+    for window in m.windows:
+        sums = window.sums
+        predictions, labels = _counts(sums, segment)
+        whole = segment == 0
+        features = m.normal.layout is not None and len(sums.features) > 0
+        shown.append(
+            WindowView(
+                seconds=window.seconds,
+                predictions=predictions,
+                labels=labels,
+                coverage=labels / predictions if predictions else None,
+                metrics=metrics(m, sums, segment),
+                drift=_drift(m, sums) if whole else {},
+                missing=quality.missing(m.normal.layout, sums.features)
+                if whole and features and m.normal.layout
+                else {},
+            )
+        )
+        if predictions:
+            errors = int(sums.traffic[segment, ERRORS])
+            shown[-1].metrics["prediction_error_rate"] = Estimated(errors / predictions, predictions)
+    return shown
+
+
+def _rules(m: ModelMonitor) -> list[RuleView]:
+    shown = []
+    firing = {}
+    for alert in reversed(m.recent):
+        firing[alert.fingerprint] = alert
+    for watch in m.watches.all:
+        state = watch.state
+        last = firing.get(watch.subject.fingerprint) if state.phase is Phase.FIRING else None
+        shown.append(
+            RuleView(
+                rule=watch.rule.name,
+                segment=watch.subject.segment,
+                kind=kind(watch.rule),
+                severity=watch.rule.severity,
+                state=state.phase.value,
+                value=state.value if np.isfinite(state.value) else None,
+                threshold=state.bound,
+                since=state.since,
+                summary="" if last is None else last.summary,
+            )
+        )
+    return shown
+
+
+def _notes(m: ModelMonitor) -> list[str]:
+    notes = list(m.notes)
+    if m.normal.new:
+        names = ", ".join(sorted(m.normal.new)[:5])
+        notes.append(f"{len(m.normal.new)} features that the reference does not know: {names}")
+    return notes
+
+
+def _alert_counts(m: ModelMonitor) -> list[tuple[tuple[str, str], int]]:
+    return [((severity, rule), n) for key, n in m.alerts_total.items() for severity, _, rule in [key.partition(" ")]]
+
+
+def _severity(text: str) -> Severity:
+    severity: Severity = msgspec.convert(text, Severity)
+    return severity
+
+
+def _buckets(histogram: Histogram) -> Buckets:
+    return Buckets(list(histogram.bounds), list(histogram.counts), histogram.sum_ns / 1e9)

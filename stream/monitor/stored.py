@@ -1,0 +1,117 @@
+"""What of a model is stored at a checkpoint, as plain records.
+
+Invariant: `model.restore(model.changes())` is a model that behaves as the one that wrote them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+from msgspec import Struct, field
+
+from stream.events import Alert, Task
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.machine import RuleState
+from stream.monitor.pane import Pane, Sums
+from stream.monitor.scores import ScoreHistogram, ScoreState
+
+
+class Counters(Struct):
+    """Events of one model since its beginning."""
+
+    predictions: int = 0
+    labels: int = 0
+    outcomes: int = 0
+    errors: int = 0
+    expired_predictions: int = 0
+    expired_labels: int = 0
+
+
+class Histogram(Struct):
+    """Counts by upper bound, and the sum in nanoseconds, which is exact in any order."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    sum_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, values: Floats) -> Ints:
+        """Counts values in seconds; returns the bucket of each."""
+        buckets = np.searchsorted(np.array(self.bounds), values, side="left").astype(np.int64)
+        for bucket, count in enumerate(np.bincount(buckets, minlength=len(self.counts)).tolist()):
+            self.counts[bucket] += count
+        self.sum_ns += sum(np.rint(values * 1e9).astype(np.int64).tolist())
+        return buckets
+
+    def bucket(self, value: float) -> int:
+        """The bucket of one value."""
+        return bisect_left(self.bounds, value)
+
+
+class StoredPane(Struct):
+    """A pane, its score histograms as plain data."""
+
+    index: int
+    traffic: Ints
+    tally: Ints
+    features: Ints
+    latency: Ints
+    scores: dict[int, list[ScoreState]]
+    version: str | None
+    stale: list[int]
+    final: bool
+
+    @classmethod
+    def of(cls, pane: Pane) -> StoredPane:
+        """The pane as it is stored."""
+        sums = pane.sums
+        scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
+        parts = sums.traffic, sums.tally, sums.features, sums.latency
+        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final)
+
+    def pane(self) -> Pane:
+        """The pane as it was."""
+        scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
+        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores)
+        return Pane(self.index, sums, self.version, self.stale, self.final)
+
+
+class WatchState(Struct):
+    """Where one rule stands on one segment and feature, and its detector when it has one."""
+
+    rule: str
+    segment: str
+    feature: str | None
+    state: RuleState
+    detector: bytes | None = None
+
+
+class Head(Struct):
+    """Everything of a model but its panes, waiting events, settled ids, reference and challengers."""
+
+    task: Task | None
+    firm: bool
+    classes: list[str]
+    positive: int
+    width: int
+    """Classes that the layout has room for."""
+    segments: list[str]
+    counters: Counters
+    join: tuple[int, int, int]
+    """Duplicate predictions, duplicate labels, early rotations of the settled ids."""
+    stale: dict[int, int]
+    position: int
+    tick: int
+    floor: int
+    version: str | None
+    recent: list[Alert]
+    alerts_total: dict[str, int]
+    latency: Histogram
+    delay: Histogram
+    notes: list[str]
+    last_cell: int
+    watches: list[WatchState]

@@ -1,0 +1,121 @@
+"""The numbers that rules watch, besides performance and drift: service, traffic, data quality, detector signals.
+
+Invariant: every name in `watch.METRICS` and `watch.SIGNALS` has its value here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stream.monitor import performance
+from stream.monitor import quality as qualities
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.course import Course
+from stream.monitor.features import FeatureLayout
+from stream.monitor.layout import OUTCOMES
+from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
+from stream.monitor.watch import FEATURE_SIGNAL
+from stream.monitor.window import Window
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+    from stream.monitor.watches import Flow, Look
+
+
+def service(name: str, look: Look, window: Window, number: int, segment: int) -> tuple[Floats, Ints]:
+    """Values and samples at tick ends of a metric of predictions as such."""
+    traffic = look.course.traffics(window, segment)
+    predictions = traffic[:, PREDICTIONS]
+    if name.startswith("latency_p"):
+        counts = look.course.latencies(window)
+        return latency_quantile(counts, float(name.removeprefix("latency_p")) / 100.0) * 1000.0, counts.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if name == "prediction_error_rate":
+            return traffic[:, ERRORS] / predictions, predictions
+        if name == "throughput":
+            return predictions / window.seconds, predictions
+        width = look.m.layout is not None
+        labelled = look.tallies(number, segment)[:, OUTCOMES] if width else np.zeros(len(predictions), np.int64)
+        return labelled / predictions, predictions
+
+
+def latency_quantile(counts: Ints, share: float | Floats) -> Floats:
+    """The quantile in seconds of latency histograms (..., buckets), interpolated inside the bucket; NaN when empty."""
+    edges = np.array([0.0, *LATENCY_BOUNDS, LATENCY_BOUNDS[-1]])
+    total = counts.sum(axis=-1)
+    cumulative = np.cumsum(counts, axis=-1)
+    rank = share * total
+    at = np.minimum((cumulative < rank[..., None]).sum(axis=-1), counts.shape[-1] - 1)
+    inside = np.take_along_axis(counts, at[..., None], axis=-1)[..., 0]
+    before = np.take_along_axis(cumulative, at[..., None], axis=-1)[..., 0] - inside
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part = np.where(inside > 0, (rank - before) / inside, 0.0)
+    quantile = edges[at] + part * (edges[at + 1] - edges[at])
+    return np.where(total > 0, quantile, np.nan)
+
+
+def quality(name: str, layout: FeatureLayout, counts: Ints, feature: str) -> tuple[Floats, Ints]:
+    """Values and samples of a share of bad values of one feature, or of its rise over the reference."""
+    what = name.split("_", maxsplit=1)[0]
+    observed = qualities.share(layout, counts, feature, what)
+    if name.endswith("_rise"):
+        observed = observed - qualities.reference_share(layout, feature, what)
+    return observed, qualities.total(layout, counts, feature)
+
+
+def scored(name: str, course: Course, window: Window, segment: int, m: ModelMonitor) -> tuple[Floats, Ints]:
+    """Values and samples at tick ends of a metric that needs the scores' order."""
+    assert m.layout is not None
+    rows, ends = course.outcome_rows(window, segment)
+    from_window = window.sums.scores.get(segment, [])
+    sums = type(window.sums)(scores={segment: [histogram.copy() for histogram in from_window]})
+    tallies = course.tallies(window, segment)
+    observed = np.full(len(course.ticks), np.nan)
+    done = 0
+    for tick, end in enumerate(ends.tolist()):
+        if end > done:
+            course.add_scores(sums, segment, rows[done:end])
+            done = end
+        elif tick:
+            observed[tick] = observed[tick - 1]
+            continue
+        value = performance.score_metric(name, m.layout, sums.scores[segment], tallies[tick])
+        observed[tick] = np.nan if value is None else value
+    return observed, tallies[:, OUTCOMES]
+
+
+def signal(name: str, flow: Flow, m: ModelMonitor, segment: str) -> tuple[Floats, Ints]:
+    """What a detector is fed: values in order, and the tick of each."""
+    code = m.segments.code(segment)
+    outcomes, waiting = flow.outcomes, flow.waiting
+    if name in ("loss", "scaled_loss", "error"):
+        difference = outcomes.predicted - outcomes.actual
+        if m.task == "regression":
+            observed = difference if name == "error" else np.abs(difference)
+        else:
+            observed = (difference != 0).astype(np.float64)
+        return _of(observed, outcomes.tick, outcomes.segments, code)
+    if name == "latency":
+        return _of(flow.latency * 1000.0, waiting.tick, waiting.segments, code)
+    if name == "score":
+        scores = waiting.scores
+        if m.task == "multiclass" and len(waiting):
+            observed = scores[np.arange(len(scores)), waiting.predicted.astype(np.int64)]
+        else:
+            observed = scores[:, 0] if scores.shape[1] else np.full(len(scores), np.nan)
+        return _of(observed, waiting.tick, waiting.segments, code)
+    if name.startswith(FEATURE_SIGNAL):
+        feature = name.removeprefix(FEATURE_SIGNAL)
+        raw = [(event.features or {}).get(feature) for event in flow.events]
+        numeric = [float(value) if isinstance(value, int | float) else np.nan for value in raw]
+        return _of(np.array(numeric, np.float64), waiting.tick, waiting.segments, code)
+    return _of(waiting.predicted, waiting.tick, waiting.segments, code)
+
+
+def _of(observed: Floats, ticks: Ints, segments: Ints, code: int | None) -> tuple[Floats, Ints]:
+    if code == 0:
+        return observed, ticks
+    rows = (segments == (-1 if code is None else code)).any(axis=1)
+    return observed[rows], ticks[rows]

@@ -1,0 +1,318 @@
+"""The rules of one model at work: what each one sees at tick ends, and the alerts that follow.
+
+A rule stands here once per segment and feature that it applies to. Invariant: what a rule sees at a tick is a function
+of the window's sums at that tick, so alerts do not depend on how the stream was sliced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import Struct
+
+from stream.config import Model, Rule
+from stream.events import Alert, Prediction, Span
+from stream.monitor import defaults, drift, performance, rules, values
+from stream.monitor.alerts import Evidence, Subject, build
+from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.course import Course
+from stream.monitor.detectors import Detector
+from stream.monitor.join import Incoming
+from stream.monitor.machine import TICK, Phase, RuleState, Transition
+from stream.monitor.occurrences import scan_absence, scan_detections
+from stream.monitor.stored import WatchState
+from stream.monitor.watch import METRICS, signal_of
+from stream.monitor.window import Window
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+
+CELL = 10
+"""Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
+
+_NONE: Floats = np.empty(0)
+_NO_SAMPLES: Ints = np.empty(0, np.int64)
+
+
+class Flow(Struct):
+    """What detectors and absence rules need of a chunk, besides its sums."""
+
+    events: list[Prediction]
+    waiting: Incoming
+    outcomes: Outcomes
+    latency: Floats
+    """Seconds; NaN where none came."""
+    label_ticks: Ints
+
+
+class Watch:
+    """One rule on one segment and feature."""
+
+    def __init__(self, subject: Subject, window: int) -> None:
+        self.subject = subject
+        self.window = window
+        self.state = RuleState()
+        self.detector = Detector.of(subject.rule) if subject.rule.detector is not None else None
+        self.reported = False
+        """Its detector was switched off, and the page says so."""
+
+    @property
+    def rule(self) -> Rule:
+        """The rule."""
+        return self.subject.rule
+
+    @property
+    def key(self) -> tuple[str, str, str | None]:
+        """Rule, segment and feature: unique in a model."""
+        return self.rule.name, self.subject.segment, self.subject.feature
+
+
+class Watches:
+    """All rules of one model."""
+
+    def __init__(self, model: str, spec: Model) -> None:
+        self._model, self._spec = model, spec
+        self._seen: tuple[object, ...] = ()
+        self._list: list[Watch] = []
+        self._stored: dict[tuple[str, str, str | None], WatchState] = {}
+        self._loads: Callable[[bytes], Any] | None = None
+        self.last_cell = -1
+
+    @property
+    def all(self) -> list[Watch]:
+        """Every rule on every segment and feature it applies to."""
+        return self._list
+
+    def refresh(self, m: ModelMonitor) -> None:
+        """Applies rules to segments and features that have come up since."""
+        seen = (m.task, m.normal.features, len(m.segments.names))
+        if seen == self._seen:
+            return
+        self._seen = seen
+        known = {watch.key: watch for watch in self._list}
+        listed = defaults.rules(m.task) if self._spec.rules is None else self._spec.rules
+        self._list = []
+        for rule in listed:
+            for segment, feature in defaults.applied(rule, m.segments.names, m.normal.features):
+                fitted = defaults.fitted(rule, feature, m.normal.reference)
+                subject = Subject(self._model, fitted, segment, feature)
+                watch = known.get((rule.name, segment, feature)) or self._new(subject)
+                self._list.append(watch)
+
+    def _new(self, subject: Subject) -> Watch:
+        seconds = subject.rule.window or min(self._spec.windows, default=0.0)
+        watch = Watch(subject, self._spec.windows.index(seconds) if seconds in self._spec.windows else 0)
+        stored = self._stored.pop(watch.key, None)
+        if stored is not None:
+            watch.state = stored.state
+            if watch.detector is not None and stored.detector is not None and self._loads is not None:
+                watch.detector.restore(stored.detector, self._loads)
+        return watch
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def evaluate(self, course: Course, flow: Flow | None, m: ModelMonitor) -> list[Alert]:
+        """Looks at every rule at the tick ends of a chunk, before the chunk is added to the windows.
+
+        `flow` is None when nothing came and the windows slid.
+        """
+        self.refresh(m)
+        if not len(course.ticks):
+            return []
+        look = Look(course, flow, m, self._drift_ticks(course, flow))
+        alerts: list[Alert] = []
+        for watch in self._list:
+            alerts += self._evaluate(watch, look)
+        return alerts
+
+    def _drift_ticks(self, course: Course, flow: Flow | None) -> Ints:
+        """Which ticks (positions in `course.ticks`) drift is judged at."""
+        if flow is None:
+            return np.array([0])
+        cells = course.ticks // CELL
+        picked = np.flatnonzero(np.diff(cells, prepend=self.last_cell))
+        self.last_cell = int(cells[-1])
+        return picked
+
+    def _evaluate(self, watch: Watch, look: Look) -> list[Alert]:
+        rule, state, m = watch.rule, watch.state, look.m
+        end = float(look.course.ends[-1])
+        if watch.detector is not None:
+            if look.flow is None:
+                return []
+            fed, ticks = values.signal(signal_of(rule), look.flow, m, watch.subject.segment)
+            found = watch.detector.feed(fed, _ends(ticks))
+            if watch.detector.failure is not None and not watch.reported:
+                watch.reported = True
+                m.notes.append(f"rule {rule.name}: {watch.detector.failure}")
+            if not found and state.phase is Phase.INACTIVE:
+                return []
+            return self._alerts(watch, scan_detections(rule, state, found, end), look, None)
+        if rule.absent is not None:
+            return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look, None)
+        seen = look.metric(watch) if rule.metric is not None else look.drift(watch)
+        if seen is None:
+            return []
+        times, observed, samples = seen
+        transitions = rules.scan(rule, state, times, observed, samples, until=end)
+        return self._alerts(watch, transitions, look, times) if transitions else []
+
+    def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
+        """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
+        alerts: list[Alert] = []
+        for watch in self._list:
+            rule, state = watch.rule, watch.state
+            if state.due is None or state.due > until:
+                continue
+            if watch.detector is not None:
+                transitions = scan_detections(rule, state, [], until)
+            elif rule.absent is not None:
+                transitions = scan_absence(rule, state, _NONE, until)
+            else:
+                transitions = rules.scan(rule, state, _NONE, _NONE, _NO_SAMPLES, until=until)
+            alerts += self._alerts(watch, transitions, Look(None, None, m, _NO_SAMPLES), None)
+        return alerts
+
+    @property
+    def due(self) -> float:
+        """Event time of the next thing that a rule does by itself."""
+        return min((watch.state.due for watch in self._list if watch.state.due is not None), default=math.inf)
+
+    def _alerts(self, watch: Watch, transitions: list[Transition], look: Look, times: Floats | None) -> list[Alert]:
+        return [build(watch.subject, transition, look.evidence(watch, transition, times)) for transition in transitions]
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Forgets what rules saw of outcomes counted under another task; the page keeps their alerts."""
+        for watch in self._list:
+            if watch.rule.detector is not None or (watch.rule.metric is not None and watch.rule.metric not in METRICS):
+                watch.state = RuleState()
+                watch.detector = Detector.of(watch.rule) if watch.detector is not None else None
+
+    def states(self) -> list[WatchState]:
+        """For a checkpoint."""
+        stored = list(self._stored.values())
+        for watch in self._list:
+            detector = None if watch.detector is None else watch.detector.snapshot()
+            stored.append(WatchState(*watch.key, watch.state, detector))
+        return stored
+
+    def restore(self, states: list[WatchState], loads: Callable[[bytes], Any]) -> None:
+        """Goes on from a checkpoint; `loads` unpickles detectors safely. A rule that is new begins from nothing."""
+        self._loads = loads
+        self._stored = {(stored.rule, stored.segment, stored.feature): stored for stored in states}
+
+
+class Look:
+    """What rules see of one chunk; sums that several rules need are made once."""
+
+    def __init__(self, course: Course | None, flow: Flow | None, m: ModelMonitor, drift_ticks: Ints) -> None:
+        self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
+        self._tallies: dict[tuple[int, int], Ints] = {}
+        self._cells: dict[int, Ints] = {}
+
+    @property
+    def course(self) -> Course:
+        """The chunk."""
+        assert self._course is not None
+        return self._course
+
+    def seen(self, what: str, state: RuleState) -> Floats:
+        """Tick ends at which predictions or labels came; for labels, the model's beginning first."""
+        if self.flow is None:
+            return _NONE
+        predictions, labels = np.unique(self.course.traffic.tick), np.unique(self.flow.label_ticks)
+        ticks = predictions if what == "predictions" else labels
+        if what == "labels" and state.time == -math.inf and len(predictions):
+            ticks = np.union1d(predictions[:1], labels)
+        return _ends(ticks)
+
+    def tallies(self, window: int, segment: int) -> Ints:
+        """Running tallies, shape (T, width)."""
+        key = window, segment
+        if key not in self._tallies:
+            self._tallies[key] = self.course.tallies(self.m.windows[window], segment)
+        return self._tallies[key]
+
+    def metric(self, watch: Watch) -> tuple[Floats, Floats, Ints] | None:
+        """Times, values and samples of a rule's metric; None when nothing that it depends on has changed."""
+        m, name = self.m, watch.rule.metric
+        segment = m.segments.code(watch.subject.segment)
+        if name is None or segment is None:
+            return None
+        window = m.windows[watch.window]
+        if name in METRICS:
+            if watch.subject.feature is not None:
+                return self._quality(watch, name)
+            if self.flow is not None and not len(self.course.traffic) and name != "coverage":
+                return None
+            observed, samples = values.service(name, self, window, watch.window, segment)
+            return self.course.ends, observed, samples
+        if m.layout is None or (self.flow is not None and not len(self.course.outcomes)):
+            return None
+        if performance.from_scores(name):
+            observed, samples = values.scored(name, self.course, window, segment, m)
+        else:
+            names = m.classes.names
+            observed, samples = performance.evaluate(m.layout, self.tallies(watch.window, segment), name, names)
+        return self.course.ends, observed, samples
+
+    def cells(self, window: int) -> Ints:
+        """Running feature histograms at the ticks at which drift is judged."""
+        if window not in self._cells:
+            self._cells[window] = self.course.features(self.m.windows[window], self._drift_ticks)
+        return self._cells[window]
+
+    def drift(self, watch: Watch) -> tuple[Floats, Floats, Ints] | None:
+        """Times, values and samples of a distance to the reference."""
+        layout, feature = self.m.normal.layout, watch.subject.feature
+        if layout is None or feature is None or not len(self._drift_ticks) or feature not in layout.names:
+            return None
+        counts = self.cells(watch.window)
+        observed = drift.one(layout, counts, feature, watch.rule.test or "psi")
+        return self.course.ends[self._drift_ticks], observed, drift.samples(layout, counts, feature)
+
+    def _quality(self, watch: Watch, name: str) -> tuple[Floats, Floats, Ints] | None:
+        layout, feature = self.m.normal.layout, watch.subject.feature
+        if layout is None or feature not in layout.names or feature is None or not len(self._drift_ticks):
+            return None
+        observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
+        return self.course.ends[self._drift_ticks], observed, samples
+
+    def evidence(self, watch: Watch, transition: Transition, times: Floats | None) -> Evidence:
+        """What is known beside the value."""
+        m = self.m
+        if not m.windows:
+            return Evidence(version=m.version)
+        window = m.windows[watch.window]
+        span = Span(max(0.0, window.first * m.spec.pane), transition.time)
+        lower = upper = None
+        name, segment = watch.rule.metric, m.segments.code(watch.subject.segment)
+        if (
+            name is not None
+            and name not in METRICS
+            and times is not None
+            and m.layout is not None
+            and segment is not None
+        ):
+            at = max(int(np.searchsorted(times, transition.time, side="right")) - 1, 0)
+            bounds = performance.interval(m.layout, self.tallies(watch.window, segment)[at], name, m.classes.names)
+            lower, upper = bounds if bounds is not None else (None, None)
+        return Evidence(lower=lower, upper=upper, window=span, version=m.version, coverage=_coverage(window, segment))
+
+
+def _ends(ticks: Ints) -> Floats:
+    return ((ticks + 1) * TICK).astype(np.float64)
+
+
+def _coverage(window: Window, segment: int) -> float | None:
+    sums = window.sums
+    if segment >= len(sums.traffic) or not sums.tally.shape[1]:
+        return None
+    predictions = int(sums.traffic[segment, 0])
+    labelled = int(sums.tally[segment, 0]) if segment < len(sums.tally) else 0
+    return labelled / predictions if predictions else None

@@ -1,0 +1,377 @@
+"""One partition: all that is known of the models in it, as a state machine without clock, I/O or threads.
+
+Records come in, effects go out. Order is by ticks of event time (500 ms): a record belongs to the tick of the largest
+event time that its own topic has reached, and tick by tick predictions are applied before labels. A topic with a
+backlog holds the other back; a topic that is caught up does not, and then the clock closes a tick, too.
+Invariant: on a backlog, state and effects are functions of the log alone, however it is sliced and whatever is killed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from stream.checkpoint.packing import pack, unpack
+from stream.checkpoint.pickles import loads
+from stream.checkpoint.port import Delta
+from stream.config import Config
+from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.events import Label, Prediction, Refusal, encode
+from stream.learning.learner import Learner
+from stream.monitor import snapshots
+from stream.monitor.join import Early, Joined, Waiting
+from stream.monitor.machine import TICK
+from stream.monitor.model import Emission, Guesses, ModelMonitor, Refused, Truths
+from stream.monitor.normal import Stored
+from stream.monitor.reference import Reference
+from stream.monitor.settled import Block
+from stream.monitor.stored import Head, StoredPane
+from stream.rows import HEAD, ModelKeys, ShardHead, outbox_key, split_key
+from stream.taking import Bad, Intake, Ready
+from stream.view import ModelView, ShardView
+
+LEAP = 120
+"""Ticks that the clock may move a silent shard at once: a clock that jumps does not end every horizon."""
+
+CHANNELS = {"Alert": Channel.ALERTS, "MetricSnapshot": Channel.SNAPSHOTS, "ModelUpdate": Channel.UPDATES}
+
+
+class Shard:
+    """One partition of the two input topics."""
+
+    def __init__(self, partition: int, config: Config, references: Mapping[str, Reference] | None = None) -> None:
+        self.partition, self.config = partition, config
+        self._references = references or {}
+        self._predictions = Intake("predictions", Prediction, config.max_skew)
+        self._labels = Intake("labels", Label, config.max_skew)
+        self._closed = 0
+        """Ticks below this one are applied."""
+        self._models: dict[str, ModelMonitor] = {}
+        self._learners: dict[str, Learner] = {}
+        self._views: dict[str, tuple[int, ModelView]] = {}
+        self._touched: set[str] = set()
+        self._dead_letters: dict[str, int] = {}
+        self._events = 0
+        self._sequence = 0
+        self.outbox: list[Outgoing] = []
+        self._unstored = 0
+        """Rows at the end of `outbox` that no delta holds yet."""
+        self._published: list[int] = []
+        self._arrived = -math.inf
+        """Wall clock at the last arrival: since then nothing has come."""
+        self._closed_at = -math.inf
+        self._idle_from = 0.0
+        self.urgent = False
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    @property
+    def next(self) -> dict[Side, int | None]:
+        """Offset of the first record that is not applied, by side; None while none was seen."""
+        return {"predictions": self._predictions.next, "labels": self._labels.next}
+
+    @property
+    def buffered(self) -> dict[Side, int]:
+        """Records that wait for their tick."""
+        return {"predictions": self._predictions.waiting, "labels": self._labels.waiting}
+
+    def apply(self, slices: Mapping[Side, Sequence[Record]], clock: Clock) -> list[Outgoing]:
+        """Takes new records (possibly none: time passes) and returns the effects that this decides."""
+        before = len(self.outbox)
+        waited = self._waits
+        for side in SIDES:
+            records = slices.get(side)
+            if records:
+                self._side(side).take(records, clock.now, self._closed)
+                self._arrived = clock.now
+        if self._waits and not waited:
+            self._closed_at = clock.now
+        limit = self._limit(clock)
+        if limit > self._closed:
+            self._advance(limit)
+            self._closed_at = clock.now
+        return self.outbox[before:]
+
+    def finish(self) -> list[Outgoing]:
+        """The end of a replay: the last tick is closed, and what has changed is told."""
+        before = len(self.outbox)
+        self._advance(max(self._closed, self._predictions.newest + 1, self._labels.newest + 1))
+        for name, model in sorted(self._models.items()):
+            self._emit([(emission.tick, name, emission) for emission in model.finish()])
+        return self.outbox[before:]
+
+    def _side(self, side: Side) -> Intake[Prediction] | Intake[Label]:
+        return self._predictions if side == "predictions" else self._labels
+
+    @property
+    def _waits(self) -> bool:
+        return self._predictions.waiting > 0 or self._labels.waiting > 0
+
+    def _limit(self, clock: Clock) -> int:
+        """The first tick that is not complete."""
+        newest = {"predictions": self._predictions.newest, "labels": self._labels.newest}
+        if clock.behind:
+            return min(newest[side] for side in clock.behind)
+        limit = max(newest.values())
+        if self._waits:
+            # The clock closes a tick, so that an alert does not wait for the next event.
+            return limit + 1 if clock.now - self._closed_at >= TICK else limit
+        if clock.idle and self._events and self._arrived > -math.inf:
+            # Both topics are silent: event time moves on as the clock does.
+            moved = int((self._idle_from + clock.now - self._arrived) // TICK)
+            return max(limit, min(moved, self._closed + LEAP))
+        return limit
+
+    def _advance(self, limit: int) -> None:
+        """Applies all ticks below `limit`."""
+        predictions, labels = self._predictions.ready(limit), self._labels.ready(limit)
+        self._closed = limit
+        self._events += len(predictions.events) + len(labels.events)
+        bad = [*predictions.bad, *labels.bad]
+        decided: list[tuple[int, str, Emission]] = []
+        for name, (guessed, observed) in self._by_model(predictions, labels).items():
+            model = self._model(name)
+            if model is None:
+                unknown = Refusal.TOO_MANY_MODELS if self.config.unknown_models == "monitor" else Refusal.UNKNOWN_MODEL
+                for ready, rows in ((predictions, guessed), (labels, observed)):
+                    bad += [_refused(ready, int(row), unknown, f"model {name!r}") for row in rows]
+                continue
+            self._touched.add(name)
+            applied = model.apply(_guesses(predictions, guessed), _truths(labels, observed), limit)
+            decided += [(emission.tick, name, emission) for emission in applied.emissions]
+            bad += _refusals(predictions, guessed, applied.predictions) + _refusals(labels, observed, applied.labels)
+            for lesson in applied.lessons:
+                self._teach(name, model, lesson)
+        time = limit * TICK
+        for name, model in self._models.items():
+            if model.due <= time and model.tick < limit:
+                self._touched.add(name)
+                decided += [(emission.tick, name, emission) for emission in model.advance(limit)]
+        self._emit(sorted(decided, key=lambda each: each[:2]))
+        for one in bad:
+            self._bury(one)
+        if predictions.events or labels.events:
+            self._idle_from = time
+
+    def _by_model(
+        self, predictions: Ready[Prediction], labels: Ready[Label]
+    ) -> dict[str, tuple[Sequence[int], Sequence[int]]]:
+        """Rows of both sides by model, in order of first appearance."""
+        guessed, observed = _rows(predictions), _rows(labels)
+        return {name: (guessed.get(name, ()), observed.get(name, ())) for name in {**guessed, **observed}}
+
+    def _model(self, name: str) -> ModelMonitor | None:
+        """The monitor of a model, made on first use; None when it may not be monitored."""
+        model = self._models.get(name)
+        if model is None:
+            if name not in self.config.models and (
+                self.config.unknown_models == "dead-letter" or len(self._models) >= self.config.limits.models
+            ):
+                return None
+            model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
+            self._models[name] = model
+        return model
+
+    def _teach(self, name: str, model: ModelMonitor, lesson: Joined) -> None:
+        """Lets challengers predict and learn."""
+        if model.task is None:
+            return
+        learner = self._learners.get(name)
+        if learner is None or learner.task != model.task:
+            learner = self._learners[name] = Learner(model.spec.learn, name, model.task)
+        features = [payload or {} for payload in lesson.payload or []]
+        actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
+        for saved in learner.observe(features, actual, incumbent, lesson.ts):
+            self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
+            self._push(Channel.UPDATES, name, encode(saved.update))
+
+    # -- effects -------------------------------------------------------------------------------------------------
+
+    def _emit(self, decided: list[tuple[int, str, Emission]]) -> None:
+        for _, name, emission in decided:
+            channel = CHANNELS[type(emission.record).__name__]
+            self._push(channel, name, encode(emission.record))
+            self.urgent = self.urgent or channel is Channel.ALERTS
+
+    def _push(self, channel: Channel, key: str, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+        self.outbox.append(Outgoing(self._sequence, channel, key, value, headers))
+        self._sequence += 1
+        self._unstored += 1
+
+    def _bury(self, bad: Bad) -> None:
+        self._dead_letters[bad.reason] = self._dead_letters.get(bad.reason, 0) + 1
+        record = bad.record
+        headers = (
+            ("reason", bad.reason.encode()),
+            ("detail", bad.detail.encode("utf-8", "replace")[:1000]),
+            ("topic", getattr(self.config.kafka.topics, bad.side).encode()),
+            ("partition", str(self.partition).encode()),
+            ("offset", str(record.offset).encode()),
+        )
+        key = (record.key or b"").decode("utf-8", "replace")
+        self._push(Channel.DEAD_LETTERS, key, record.value or b"", headers)
+
+    def published(self, seq: int) -> None:
+        """Effects up to `seq` are out: the next delta forgets them."""
+        stored = len(self.outbox) - self._unstored
+        done = [row.seq for row in self.outbox[:stored] if row.seq <= seq]
+        self._published += done
+        self.outbox = self.outbox[len(done) :]
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    def forget_effects(self) -> None:
+        """Replay: what was decided is written where it belongs, and no delta will be asked for."""
+        self.outbox, self._unstored, self.urgent = [], 0, False
+
+    def delta(self) -> Delta:
+        """Rows that have changed since the last call. The caller commits it before it asks for the next one."""
+        delta = Delta()
+        for name in sorted(self._touched):
+            self._store_model(name, delta)
+        self._touched.clear()
+        stored = len(self.outbox) - self._unstored
+        delta.put |= {outbox_key(row.seq): pack(row) for row in self.outbox[stored:]}
+        delta.delete += [outbox_key(seq) for seq in self._published]
+        self._unstored, self._published, self.urgent = 0, [], False
+        delta.put[HEAD] = pack(
+            ShardHead(
+                next=(self._predictions.next, self._labels.next),
+                reached=(self._predictions.reached, self._labels.reached),
+                closed=self._closed,
+                events=self._events,
+                sequence=self._sequence,
+                dead_letters=self._dead_letters,
+                arrived=self._arrived,
+                idle_from=self._idle_from,
+            )
+        )
+        return delta
+
+    def _store_model(self, name: str, delta: Delta) -> None:
+        model = self._models[name]
+        key = ModelKeys(name)
+        delta.put[key.head] = pack(model.head())
+        if model.normal.changed:
+            delta.put[key.normal] = pack(model.normal.state())
+            model.normal.changed = False
+        for index in model.changed:
+            delta.put[key.pane(index)] = pack(StoredPane.of(model.panes[index]))
+        delta.delete += [key.pane(index) for index in model.gone]
+        model.changed, model.gone = set(), set()
+        waiting, settled, early, met = model.join.changes()
+        delta.put |= {key.pending(event_id): pack(row) for event_id, row in waiting.items()}
+        delta.put |= {key.early(event_id): pack(label) for event_id, label in early.items()}
+        delta.delete += [key.pending(event_id) for event_id in settled if event_id not in waiting]
+        delta.delete += [key.early(event_id) for event_id in met if event_id not in early]
+        blocks, forgotten = model.join.settled.changes()
+        delta.put |= {key.settled(block): pack(content) for block, content in blocks.items()}
+        delta.delete += [key.settled(block) for block in forgotten]
+        if name in self._learners:
+            delta.put[key.learner] = self._learners[name].state()
+
+    @classmethod
+    def restore(
+        cls,
+        partition: int,
+        config: Config,
+        rows: Iterable[tuple[str, bytes]],
+        references: Mapping[str, Reference] | None = None,
+    ) -> Shard:
+        """The shard that wrote these rows. Raises StateRefused for rows that are not such."""
+        shard = cls(partition, config, references)
+        models: dict[str, dict[str, dict[str, bytes]]] = {}
+        for row, content in rows:
+            name, part, rest = split_key(row)
+            if name is not None:
+                models.setdefault(name, {}).setdefault(part, {})[rest] = content
+            elif part == HEAD:
+                shard._restore_head(unpack(ShardHead, content))
+            else:
+                shard.outbox.append(unpack(Outgoing, content))
+        shard.outbox.sort(key=lambda each: each.seq)
+        for name, parts in models.items():
+            shard._restore_model(name, parts)
+        return shard
+
+    def _restore_head(self, head: ShardHead) -> None:
+        for intake, offset, reached in zip((self._predictions, self._labels), head.next, head.reached, strict=True):
+            intake.restore(offset, reached)
+        self._closed, self._events, self._sequence = head.closed, head.events, head.sequence
+        self._dead_letters, self._arrived, self._idle_from = head.dead_letters, head.arrived, head.idle_from
+
+    def _restore_model(self, name: str, parts: dict[str, dict[str, bytes]]) -> None:
+        model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
+        self._models[name] = model
+        for content in parts.get("normal", {}).values():
+            model.normal.restore(unpack(Stored, content))
+        panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
+        model.restore(unpack(Head, parts["head"][""]), sorted(panes, key=lambda pane: pane.index), loads)
+        pending, early = parts.get("pending", {}), parts.get("early", {})
+        model.join.restore_pending(list(pending), [unpack(Waiting, content) for content in pending.values()])
+        model.join.restore_early(list(early), [unpack(Early, content) for content in early.values()])
+        for block, content in parts.get("settled", {}).items():
+            model.join.settled.restore(block, unpack(Block, content))
+        for content in parts.get("learner", {}).values():
+            assert model.task is not None
+            self._learners[name] = Learner(model.spec.learn, name, model.task)
+            self._learners[name].restore(content)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> Mapping[str, ModelMonitor]:
+        """The monitors by model name."""
+        return self._models
+
+    def view(self) -> ShardView:
+        """What is known, for page, API and Prometheus; a model is described anew only when it has changed."""
+        for name, model in self._models.items():
+            known = self._views.get(name)
+            if known is None or known[0] != model.revision:
+                view = snapshots.view(model)
+                if name in self._learners:
+                    view.challengers = self._learners[name].views()
+                self._views[name] = (model.revision, view)
+        return ShardView(
+            partition=self.partition,
+            models=[view for _, view in self._views.values()],
+            dead_letters=dict(self._dead_letters),
+            events=self._events,
+            buffered=self._predictions.waiting + self._labels.waiting,
+        )
+
+
+def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Sequence[int]]:
+    """Rows by model."""
+    names = [event.model for event in ready.events]
+    if not names or names.count(names[0]) == len(names):
+        return {names[0]: range(len(names))} if names else {}
+    found: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        found.setdefault(name, []).append(row)
+    return dict(found)
+
+
+def _guesses(ready: Ready[Prediction], rows: Sequence[int]) -> Guesses:
+    if len(rows) == len(ready.events):
+        return Guesses(ready.events, ready.tick, ready.ts)
+    at = np.array(rows, np.intp)
+    return Guesses([ready.events[row] for row in rows], ready.tick[at], ready.ts[at])
+
+
+def _truths(ready: Ready[Label], rows: Sequence[int]) -> Truths:
+    if len(rows) == len(ready.events):
+        return Truths(ready.events, ready.tick, ready.ts)
+    at = np.array(rows, np.intp)
+    return Truths([ready.events[row] for row in rows], ready.tick[at], ready.ts[at])
+
+
+def _refused(ready: Ready[Prediction] | Ready[Label], row: int, reason: Refusal, detail: str) -> Bad:
+    return Bad(ready.side, ready.records[row], reason, detail, int(ready.tick[row]))
+
+
+def _refusals(ready: Ready[Prediction] | Ready[Label], rows: Sequence[int], refused: list[Refused]) -> list[Bad]:
+    return [_refused(ready, rows[one.row], one.reason, one.detail) for one in refused]
