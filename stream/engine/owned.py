@@ -42,8 +42,13 @@ _RETRY = (0.1, 5.0)
 class ShardLike(Protocol):
     """What the engine needs of a shard; see stream/shard.py."""
 
-    next: dict[Side, int | None]
-    outbox: list[Outgoing]
+    @property
+    def next(self) -> dict[Side, int | None]:
+        """Offset of the first record not applied, by side; None where none was ever seen."""
+
+    @property
+    def outbox(self) -> list[Outgoing]:
+        """Effects decided and not yet confirmed as published."""
 
     @property
     def buffered(self) -> Mapping[Side, int]:
@@ -173,9 +178,14 @@ class Owned:
 
         The shard stays usable: `begin` opens it again.
         """
-        self.pause()
+        keeper, self.open = self._keeper, False
+        self._nudge.set()
         try:
             async with asyncio.timeout(patience):
+                if keeper is not None:
+                    # A checkpoint under way ends in peace: cut short, its effects would be published once more.
+                    await asyncio.wait([keeper])
+                self.pause()
                 # The first saves what is there, the second takes out what the first has published.
                 for _ in range(3):
                     if not self.dirty:
@@ -183,6 +193,7 @@ class Owned:
                     await self.save()
                 return not self.dirty
         except (TimeoutError, StoreUnavailable, PublishFailed) as error:
+            self.pause()
             self.trouble = str(error) or "the last checkpoint took too long"
             return False
 
@@ -327,6 +338,8 @@ class Owned:
         pause = 0.0
         while True:
             await self._until_due(pause)
+            if not self.open:
+                return
             try:
                 await self.save()
             except Fenced:
@@ -346,9 +359,10 @@ class Owned:
     async def _until_due(self, pause: float) -> None:
         """Waits for the next checkpoint: the interval, sooner when an alert waits; `pause` after a failure."""
         if pause:
-            await asyncio.sleep(pause)
+            self._nudge.clear()
+            await self._nudged(pause)
             return
-        while True:
+        while self.open:
             urgent = self.shard.urgent
             due = self._last_save + self.parts.cadence.interval(urgent)
             wait = due - time.monotonic()
@@ -358,7 +372,10 @@ class Owned:
                 await asyncio.sleep(max(wait, 0.001))
                 continue
             self._nudge.clear()
-            try:
-                await asyncio.wait_for(self._nudge.wait(), wait if wait > 0 else self.parts.cadence.every)
-            except TimeoutError:
-                pass
+            await self._nudged(wait if wait > 0 else self.parts.cadence.every)
+
+    async def _nudged(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._nudge.wait(), seconds)
+        except TimeoutError:
+            pass

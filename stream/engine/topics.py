@@ -5,6 +5,7 @@ Invariant: a worker starts only on input topics whose partitions match, since pa
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -97,8 +98,14 @@ async def inspect(kafka: Kafka, create: bool = False) -> list[TopicState]:
                 for name, n in names.items()
                 if counts[name] is None
             }
-            made = await _create(admin, kafka, missing)
-            counts |= {name: missing[name] for name in made}
+            await _create(admin, kafka, missing)
+            made = set(missing)
+            # Somebody else may have made them, otherwise than we asked; and a broker is told of new topics late.
+            for _ in range(100):
+                counts = await _counts(admin, names)
+                if None not in counts.values():
+                    break
+                await asyncio.sleep(0.1)
         return [TopicState(name, counts[name], n, name in made) for name, n in names.items()]
     except (KafkaError, OSError) as error:
         raise BrokerUnreachable(f"the broker at {', '.join(kafka.brokers)} does not answer: {error!r}") from error
@@ -113,9 +120,9 @@ async def _counts(admin: AIOKafkaAdminClient, names: Mapping[str, int]) -> dict[
     return {name: found.get(name) for name in names}
 
 
-async def _create(admin: AIOKafkaAdminClient, kafka: Kafka, missing: Mapping[str, int]) -> set[str]:
+async def _create(admin: AIOKafkaAdminClient, kafka: Kafka, missing: Mapping[str, int]) -> None:
     if not missing:
-        return set()
+        return
     answer = await admin.create_topics(
         [NewTopic(name, partitions, kafka.replication) for name, partitions in missing.items()]
     )
@@ -124,7 +131,6 @@ async def _create(admin: AIOKafkaAdminClient, kafka: Kafka, missing: Mapping[str
         if code and code != TopicAlreadyExistsError.errno:
             reason = entry[2] if len(entry) > 2 and entry[2] else for_code(code).__name__
             raise TopicProblem(f"topic {name!r} cannot be created: {reason}")
-    return set(missing)
 
 
 async def ready(kafka: Kafka) -> int:

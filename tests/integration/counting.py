@@ -41,9 +41,9 @@ _decode = msgspec.json.Decoder(Event).decode
 class CountingShard:
     """See the module."""
 
-    def __init__(self, partition: int, rows: Iterable[tuple[str, bytes]] | None, bug: str | None = None) -> None:
+    def __init__(self, partition: int, rows: Iterable[tuple[str, bytes]] | None, bugs: set[str] | None = None) -> None:
         self.partition = partition
-        self.bug = bug
+        self.bugs = set() if bugs is None else bugs
         self.sums = Sums(next=dict.fromkeys(SIDES))
         self.waiting: dict[Side, dict[str, int]] = {side: {} for side in SIDES}
         self.outbox: list[Outgoing] = []
@@ -83,8 +83,8 @@ class CountingShard:
             self.sums.repeats += record.offset < expected
             self.sums.skipped += record.offset > expected
         event = _decode(record.value or b"")
-        if event.id == self.bug:
-            self.bug = None
+        if event.id in self.bugs:
+            self.bugs.remove(event.id)
             raise RuntimeError("planted")
         value = event.prediction if side == "predictions" else event.label
         assert value is not None

@@ -16,14 +16,15 @@ import redis
 class RedisServer:
     """One server with a directory of its own. What it keeps on disk survives `restart`."""
 
-    def __init__(self, directory: Path, *settings: str) -> None:
+    def __init__(self, directory: Path, *settings: str, tls: bool = False) -> None:
         binary = shutil.which("redis-server")
         if binary is None:
             pytest.skip("redis-server is not installed")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        self._command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory), *settings]
+        ports = ["--port", "0", "--tls-port", str(self.port)] if tls else ["--port", str(self.port)]
+        self._command = [binary, *ports, "--bind", "127.0.0.1", "--dir", str(directory), *settings]
         self._log = (directory / "redis.log").open("ab")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -31,6 +32,11 @@ class RedisServer:
     def url(self) -> str:
         """For `checkpoint.store`."""
         return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, while it runs."""
+        return self._process.pid if self._process else None
 
     def client(self, **options: object) -> redis.Redis:
         """A plain client, to look and to break things."""
