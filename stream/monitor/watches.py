@@ -291,14 +291,8 @@ class Look:
         window = m.windows[watch.window]
         span = Span(max(0.0, window.first * m.spec.pane), transition.time)
         lower = upper = None
-        name, segment = watch.rule.metric, m.segments.code(watch.subject.segment)
-        if (
-            name is not None
-            and name not in METRICS
-            and times is not None
-            and m.layout is not None
-            and segment is not None
-        ):
+        name, segment = watch.rule.metric, m.segments.code(watch.subject.segment) or 0
+        if name is not None and name not in METRICS and times is not None and m.layout is not None:
             at = max(int(np.searchsorted(times, transition.time, side="right")) - 1, 0)
             bounds = performance.interval(m.layout, self.tallies(watch.window, segment)[at], name, m.classes.names)
             lower, upper = bounds if bounds is not None else (None, None)
