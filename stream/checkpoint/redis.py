@@ -1,7 +1,7 @@
 """State in Redis, for workers on many machines.
 
-Invariant: a commit is one script in one round trip that looks at the epoch and at the number of commits before it writes
-anything. All keys of a shard carry one hash tag, so they live together on a cluster's node too.
+Invariant: a commit is one script in one round trip that looks at the epoch and at the number of commits before it
+writes anything. All keys of a shard carry one hash tag, so that they live together.
 
 `stream:{group:shard}:head` holds epoch, number of commits and the families of rows; `stream:{group:shard}:rows:FAMILY`
 is a hash of row key to value. The family is the word a row key starts with, so that loading one kind of row does not
@@ -18,13 +18,16 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, NoPermissionError, RedisError, TimeoutError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import TimeoutError as Unanswered
 from redis.retry import Retry
 
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
@@ -44,6 +47,8 @@ _SETTLED = 5
 
 _UNKNOWN = 1 << 53
 """Larger than any number of commits."""
+
+_NEEDED = "HSET, HDEL, HGET, HMGET, HGETALL, HSCAN, HINCRBY, UNLINK, EXISTS, SCAN, EVALSHA, SCRIPT LOAD, MULTI, TIME"
 
 _FAMILY = re.compile(r"[a-z_-]{0,16}")
 _GLOB = re.compile(rb"([*?\[\]\\])")
@@ -121,7 +126,7 @@ class RedisStore:
             before = self._call(lambda: self._client.hgetall(self._head(shard)))
             rows = {}
             for family in _families(before, prefix):
-                rows.update(self._call(lambda family=family: dict(self._scan(shard, family, prefix))))  # type: ignore[misc]
+                rows.update(self._call(partial(self._scan, shard, family, prefix)))
             after = self._call(lambda: self._client.hgetall(self._head(shard)))
             if (before.get(b"commits"), before.get(b"epoch")) == (after.get(b"commits"), after.get(b"epoch")):
                 for key in sorted(rows):
@@ -170,7 +175,7 @@ class RedisStore:
             least, most = self._range(shard, epoch)
             try:
                 answer: list[bytes] = self._commit(keys=keys, args=[epoch, least, most, *changes])
-            except (ConnectionError, TimeoutError):
+            except (Disconnected, Unanswered):
                 with self._lock:  # it may have been applied all the same
                     self._commits[shard] = (epoch, least, most + 1)
                 raise
@@ -202,10 +207,9 @@ class RedisStore:
     def shards(self) -> list[int]:
         """See the port."""
         heads = f"stream:{{{self._group}:*}}:head"
-        found = self._call(
-            lambda: {int(head.split(b"}")[0].rpartition(b":")[2]) for head in self._client.scan_iter(heads)}
-        )
-        return sorted(shard for shard in found if self._call(lambda shard=shard: self._has_rows(shard)))  # type: ignore[misc]
+        found = self._call(lambda: list(self._client.scan_iter(heads)))
+        numbers = {int(head.partition(b"}")[0].rpartition(b":")[2]) for head in found}
+        return [shard for shard in sorted(numbers) if self._call(partial(self._has_rows, shard))]
 
     def ping(self) -> None:
         """See the port. Warns once when Redis keeps nothing on disk; a Redis that may evict rows is unavailable."""
@@ -248,12 +252,13 @@ class RedisStore:
     def _rows(self, shard: int, family: str) -> str:
         return f"stream:{{{self._group}:{shard}}}:rows:{family}"
 
-    def _scan(self, shard: int, family: str, prefix: str) -> Iterator[tuple[bytes, bytes]]:
+    def _scan(self, shard: int, family: str, prefix: str) -> dict[bytes, bytes]:
         pattern = _GLOB.sub(rb"\\\1", prefix.encode()) + b"*"
-        return iter(self._client.hscan_iter(self._rows(shard, family), match=pattern, count=_SCAN))
+        return dict(self._client.hscan_iter(self._rows(shard, family), match=pattern, count=_SCAN))
 
     def _has_rows(self, shard: int) -> bool:
-        keys = [self._rows(shard, family) for family in _families(self._client.hgetall(self._head(shard)), "")]
+        head: Any = self._client.hgetall(self._head(shard))
+        keys = [self._rows(shard, family) for family in _families(head, "")]
         return bool(keys and self._client.exists(*keys))
 
     def _call(self, action: Callable[[], Any]) -> Any:
@@ -261,10 +266,13 @@ class RedisStore:
         try:
             try:
                 return action()
-            except ConnectionError:
+            except Disconnected:
                 return action()
         except RedisError as error:
-            raise StoreUnavailable(f"{self._name}: {str(error) or type(error).__name__}") from error
+            reason = str(error) or type(error).__name__
+            if isinstance(error, NoPermissionError) or "can't run this command" in reason:
+                reason += f" (the user needs {_NEEDED} on the keys stream:*)"
+            raise StoreUnavailable(f"{self._name}: {reason}") from error
 
 
 def _family(key: str) -> str:

@@ -82,10 +82,13 @@ class SqliteStore:
         self._writer = Session(path)
         self._reader = Session(path)
         """Apart from the writer, so that a read does not wait for a commit."""
+        self._owned: dict[int, int] = {}
+        """Per shard acquired here: how often the file had been replaced by then."""
 
     def acquire(self, shard: int) -> int:
         """See the port."""
         with self._writer.transaction() as connection:
+            self._owned[shard] = self._writer.replacements
             return int(connection.execute(_RAISE_EPOCH, (self._group, shard)).fetchall()[0][0])
 
     def load(self, shard: int, prefix: str = "") -> Iterator[tuple[str, bytes]]:
@@ -124,6 +127,8 @@ class SqliteStore:
             current, space = next(iter(connection.execute(_FIND, (self._group, shard)).fetchall()), (None, -1))
             if current != epoch:
                 raise Fenced(f"shard {shard}: epoch {epoch} has been succeeded by {current}")
+            if self._owned.get(shard, self._writer.replacements) != self._writer.replacements:
+                raise Fenced(f"shard {shard}: the database file has been replaced since it was acquired")
             for rows in _batches(put):
                 row = "INSERT OR REPLACE INTO state (space, key, value) VALUES "
                 parameters = tuple(chain.from_iterable((space, key, value) for key, value in rows))

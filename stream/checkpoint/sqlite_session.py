@@ -47,6 +47,8 @@ class Session:
         self._lock = Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = (0, 0)
+        self.replacements = 0
+        """How often the file was found to be another one than before."""
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
@@ -110,6 +112,7 @@ class Session:
         if self._connection is not None and self._inode_now() != self._inode:
             # SQLite would go on writing to a file that has been deleted or replaced, and nobody would notice.
             self._drop()
+            self.replacements += 1
         if self._connection is None:
             self._connection = self.connect()
             self._inode = self._inode_now()
