@@ -10,7 +10,8 @@ import gzip
 import heapq
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from stream.effects import StoredRecord
+from stream.effects import Side, StoredRecord
 from stream.events import Timestamp, seconds
 
 Row: TypeAlias = tuple[float, bytes]
@@ -55,7 +56,22 @@ def records(paths: Sequence[Path], progress: Progress = lambda _: None) -> Itera
     sources = [_ordered(path, progress) for path in paths]
     rows = sources[0] if len(sources) == 1 else heapq.merge(*sources, key=itemgetter(0))
     for offset, (time, value) in enumerate(rows):
-        yield StoredRecord(offset, int(time * 1000), value)
+        yield StoredRecord(offset, math.ceil(time * 1000), value)
+
+
+def slices(
+    sources: Mapping[Side, Iterator[StoredRecord]], size: int
+) -> Iterator[tuple[Side, list[StoredRecord], frozenset[Side]]]:
+    """Slices of the topic that has come least far, and the topics that have more to come after each."""
+    reached: dict[Side, int] = dict.fromkeys(sources, -1)
+    while reached:
+        side = min(reached, key=lambda each: reached[each])
+        batch = list(islice(sources[side], size))
+        if batch:
+            reached[side] = batch[-1].timestamp
+        if len(batch) < size:
+            del reached[side]
+        yield side, batch, frozenset(reached)
 
 
 def size(paths: Sequence[Path]) -> int:

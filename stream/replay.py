@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,9 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from stream.config import Config
-from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.effects import SIDES, Channel, Clock, Outgoing, Side
 from stream.learning.registry import DirectoryRegistry
-from stream.recorded import Progress, records
+from stream.profile import references
+from stream.recorded import Progress, records, slices
 from stream.shard import Shard
 from stream.view import ShardView
 
@@ -62,9 +62,10 @@ def replay(
 ) -> Summary:
     """Runs recorded events through a shard and writes what it decides into `out`, which is made when missing.
 
-    Files of an earlier replay there are replaced when this one is complete. Raises UnreadableFile and OSError.
+    Files of an earlier replay there are replaced when this one is complete. Raises UnreadableFile, NoReference and
+    OSError.
     """
-    shard = Shard(0, config)
+    shard = Shard(0, config, references(config))
     events: dict[Side, int] = dict.fromkeys(SIDES, 0)
     start, end = None, None
     with Written(out) as written:
@@ -73,24 +74,11 @@ def replay(
             times = [batch[0].timestamp / 1000, batch[-1].timestamp / 1000] if batch else []
             start = min([*times, *([] if start is None else [start])], default=None)
             end = max([*times, *([] if end is None else [end])], default=None)
-            _pass_on(shard, shard.apply({side: batch}, Clock(now=end or 0.0, behind=behind)), written)
+            written.write(shard.apply({side: batch}, Clock(now=end or 0.0, behind=behind)))
+            shard.forget_effects()
         if end is not None:
-            # Nobody is behind any more, and time goes on: the last tick closes.
-            _pass_on(shard, shard.apply({}, Clock(now=end + 1.0, idle=True)), written)
+            written.write(shard.finish())
     return Summary(shard.view(), dict(written.counts), events, start, end)
-
-
-def slices(sources: Mapping[Side, Iterator[Record]], size: int) -> Iterator[tuple[Side, list[Record], frozenset[Side]]]:
-    """Slices of the topic that has come least far, and the topics that have more to come after each."""
-    reached: dict[Side, int] = dict.fromkeys(sources, -1)
-    while reached:
-        side = min(reached, key=lambda each: reached[each])
-        batch = list(islice(sources[side], size))
-        if batch:
-            reached[side] = batch[-1].timestamp
-        if len(batch) < size:
-            del reached[side]
-        yield side, batch, frozenset(reached)
 
 
 class Written:
@@ -137,9 +125,3 @@ def dead_letter(effect: Outgoing) -> bytes:
     except UnicodeDecodeError:
         letter["value_base64"] = base64.b64encode(effect.value).decode()
     return _encode(letter)
-
-
-def _pass_on(shard: Shard, effects: Sequence[Outgoing], written: Written) -> None:
-    written.write(effects)
-    if effects:
-        shard.published(effects[-1].seq)
