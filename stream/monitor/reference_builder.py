@@ -16,8 +16,9 @@ from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.binning import categorical, numeric
 from stream.monitor.columns import Floats
-from stream.monitor.features import FeatureLayout, Row, finite_numbers
+from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
+from stream.monitor.readers import finite_numbers
 from stream.monitor.reference import OUTPUT, Feature, Reference, sealed
 
 
