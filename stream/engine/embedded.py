@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 START_SECONDS = 20.0
 """How long a broker may take to answer; a loaded machine has been seen to need two."""
@@ -64,7 +64,7 @@ class EmbeddedBroker:
     def __init__(self) -> None:
         self.address = ""
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the broker
+        self._log: IO[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -80,9 +80,12 @@ class EmbeddedBroker:
         port = _free_port()
         self.address = f"127.0.0.1:{port}"
         url = f"tcp://{self.address}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         self._process = subprocess.Popen(  # noqa: S603 - the executable comes from the installed wheel
-            [executable, "broker", "--listener-url", url, "--advertised-listener-url", url]
-            + ["--storage-engine", "memory://tansu/", "--cluster-id", "embedded"],
+            [
+                *(executable, "broker", "--cluster-id", "embedded", "--storage-engine", "memory://tansu/"),
+                *("--listener-url", url, "--advertised-listener-url", url),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -100,6 +103,9 @@ class EmbeddedBroker:
     def stop(self) -> None:
         """Ends the broker. Without effect when it does not run."""
         process, self._process = self._process, None
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
         if process is None:
             return
         process.terminate()
@@ -130,6 +136,7 @@ class EmbeddedBroker:
         raise EmbeddedBrokerFailed(f"the embedded broker gave no answer in {START_SECONDS:.0f} s: {self._printed()}")
 
     def _printed(self) -> str:
+        assert self._log is not None
         self._log.seek(0)
         return self._log.read()[-2000:].decode(errors="replace").strip() or "it printed nothing"
 
