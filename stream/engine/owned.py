@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
@@ -58,7 +58,7 @@ class ShardLike(Protocol):
     def urgent(self) -> bool:
         """An alert was decided and is not in a delta yet."""
 
-    def apply(self, records: Mapping[Side, Iterable[Record]], clock: Clock) -> list[Outgoing]:
+    def apply(self, records: Mapping[Side, Sequence[Record]], clock: Clock) -> list[Outgoing]:
         """Takes records and time; returns the effects decided now."""
 
     def delta(self) -> Delta:
@@ -228,15 +228,18 @@ class Owned:
         """Records in the inbox."""
         return sum(state.waiting for state in self.sides.values())
 
-    def apply(self, clock: Clock) -> None:
-        """Gives the shard what is in the inbox, at most APPLY_RECORDS of each side, and the time."""
+    def apply(self, clock: Callable[[], Clock]) -> None:
+        """Gives the shard what is in the inbox, at most APPLY_RECORDS of each side, and the time.
+
+        The clock is read after that: what the shard is being given does not hold it back.
+        """
         records: dict[Side, list[Record]] = {}
         for side in SIDES:
             if self._inbox[side]:
                 records[side] = self._next_records(side)
         count = sum(len(part) for part in records.values())
         begun = time.perf_counter()
-        self.shard.apply(records, clock)
+        self.shard.apply(records, clock())
         if count:
             self.parts.timings.apply.observe(time.perf_counter() - begun)
         self.unsaved += count

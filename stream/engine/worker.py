@@ -22,7 +22,7 @@ from faust.types import TP
 from stream.checkpoint.port import Fenced, StateRefused, Store, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.config import Config
-from stream.effects import SIDES, Side
+from stream.effects import SIDES, Clock, Side
 from stream.engine import flow, topics
 from stream.engine.assignor import Copartitioned
 from stream.engine.cadence import Cadence
@@ -362,11 +362,13 @@ class Engine:
                     await asyncio.sleep(0)
 
     def _apply(self, owned: Owned) -> None:
-        self._look_at_log(owned)
-        now = time.monotonic()
-        answers = self.membership.answered_within(self.config.kafka.session_timeout)
+        def clock() -> Clock:
+            self._look_at_log(owned)
+            answers = self.membership.answered_within(self.config.kafka.session_timeout)
+            return flow.clock(owned.sides, time.monotonic(), time.time(), answers)
+
         try:
-            owned.apply(flow.clock(owned.sides, now, time.time(), answers))
+            owned.apply(clock)
         except Exception as error:
             # What it holds may be half applied: it is built again from the last checkpoint.
             logger.exception("partition %d: the shard failed, and is restored", owned.partition)

@@ -5,7 +5,7 @@ Each outcome is an effect of its own when `chatty`; an outcome whose prediction 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -68,7 +68,7 @@ class CountingShard:
     def buffered(self) -> Mapping[Side, int]:
         return dict.fromkeys(SIDES, 0)
 
-    def apply(self, records: Mapping[Side, Iterable[Record]], clock: Clock) -> list[Outgoing]:
+    def apply(self, records: Mapping[Side, Sequence[Record]], clock: Clock) -> list[Outgoing]:
         self.clocks = [*self.clocks[-20:], clock]
         before = len(self.outbox)
         for side in SIDES:

@@ -1,0 +1,73 @@
+"""What may be fetched and what a shard is told, case by case."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream.effects import SIDES, Clock, Side
+from stream.engine import flow
+from stream.engine.flow import Load, SideState
+
+NOW = 1000.0
+
+
+def side(**changes: float | None) -> SideState:
+    """A topic of which everything was applied, silent for a minute."""
+    state = SideState(opened=NOW - 100, fetched=50, delivered=50, highwater=50, taken=50, waiting=0, arrived=NOW - 60)
+    for name, value in changes.items():
+        setattr(state, name, value)
+    return state
+
+
+def sides(predictions: SideState | None = None, labels: SideState | None = None) -> dict[Side, SideState]:
+    return {"predictions": predictions or side(), "labels": labels or side()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "behind"),
+    [
+        ({}, False),
+        ({"highwater": None}, True),
+        ({"highwater": 51, "arrived": NOW - 1}, True),
+        ({"highwater": 51}, False),  # it has a record, but sends none: it holds nobody back
+        ({"highwater": 51, "opened": NOW - 1}, True),  # it had no time to send
+        ({"highwater": None, "arrived": NOW - 99}, True),  # nobody knows yet
+        ({"waiting": 3}, True),
+        ({"delivered": 60, "fetched": 60, "highwater": 60, "arrived": NOW}, True),  # on its way to the inbox
+        ({"fetched": 52, "highwater": 52}, False),  # the last two offsets are control records
+    ],
+)
+def test_behind(changes: dict[str, float | None], behind: bool) -> None:
+    assert ("labels" in flow.behind(sides(labels=side(**changes)), NOW)) == behind
+
+
+def test_idle_only_when_both_are_caught_up_and_silent_and_the_broker_answers() -> None:
+    assert flow.clock(sides(), NOW, 5.0, True) == Clock(now=5.0, behind=frozenset(), idle=True)
+    assert not flow.clock(sides(), NOW, 5.0, False).idle
+    assert not flow.clock(sides(labels=side(arrived=NOW - 1)), NOW, 5.0, True).idle
+    assert not flow.clock(sides(side(highwater=51)), NOW, 5.0, True).idle
+    assert not flow.clock(sides(side(opened=NOW - 1), side(opened=NOW - 1)), NOW, 5.0, True).idle
+
+
+def test_the_topic_ahead_is_held_while_the_other_has_records_to_come() -> None:
+    late = side(highwater=10_000, arrived=NOW - 1)
+    full: dict[Side, int] = {"predictions": flow.BUFFERED_RECORDS}
+    assert flow.held(sides(labels=late), full, 0, Load(), NOW) == {"predictions"}
+    assert flow.held(sides(labels=late), {}, 0, Load(), NOW) == frozenset()
+    assert flow.held(sides(), full, 0, Load(), NOW) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("unsent", "load"),
+    [
+        (flow.UNSENT_EFFECTS, Load()),
+        (0, Load(waiting=flow.WORKER_RECORDS)),
+        (0, Load(unsaved=flow.UNSAVED_RECORDS)),
+    ],
+)
+def test_everything_is_held_at_a_bound(unsent: int, load: Load) -> None:
+    assert flow.held(sides(), {}, unsent, load, NOW) == frozenset(SIDES)
+
+
+def test_a_full_inbox_holds_its_side() -> None:
+    assert flow.held(sides(side(waiting=flow.INBOX_RECORDS)), {}, 0, Load(), NOW) == {"predictions"}
