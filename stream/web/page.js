@@ -67,6 +67,7 @@ function render() {
 
 function tiles(state) {
   const { totals } = state;
+  const lagKnown = state.lag.some((one) => known(one.lag));
   const speed = past.total[past.total.length - 1];
   const labelled = totals.predictions ? totals.outcomes / totals.predictions : null;
   const tile = (name, value, hint, level, line) => h("div", { class: `tile ${level || ""}`, key: name }, h("small", null, name), h("b", null, value), h("small", { class: "hint" }, hint), line);
@@ -75,7 +76,7 @@ function tiles(state) {
     tile("Models", whole(totals.models), `on ${plural(totals.shards, "partition")}`),
     tile("Events per second", rate(speed), `${short(totals.predictions + totals.labels)} so far`, "", spark(past.total, "events per second since this page was opened")),
     tile("Labelled", percent(labelled), `${short(totals.pending)} waiting for a label`),
-    tile("Lag", short(totals.lag), known(totals.lag) ? (totals.lag ? "records to catch up" : "caught up") : "not known yet", totals.lag > 100000 ? "warn" : ""),
+    tile("Lag", lagKnown ? short(totals.lag) : NONE, lagKnown ? (totals.lag ? "records to catch up" : "caught up") : "not known yet", totals.lag > 100000 ? "warn" : ""),
     tile("Refused records", short(totals.dead_letters), totals.dead_letters ? "in the dead-letter topic" : "none", totals.dead_letters ? "warn" : ""),
   ];
 }

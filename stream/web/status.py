@@ -73,9 +73,8 @@ def _urgency(model: ModelView) -> tuple[int, int]:
     return states.count("firing"), states.count("pending")
 
 
-def _totals(view: WorkerView) -> dict[str, int | None]:
+def _totals(view: WorkerView) -> dict[str, int]:
     models = [model for shard in view.shards for model in shard.models]
-    behind = [lag.lag for lag in view.lag if lag.lag is not None]
     return {
         # A model on two partitions is one model, however often its key went astray.
         "models": len({model.model for model in models}),
@@ -85,6 +84,6 @@ def _totals(view: WorkerView) -> dict[str, int | None]:
         "pending": sum(model.counts.pending for model in models),
         "firing": sum(_urgency(model)[0] for model in models),
         "dead_letters": sum(sum(shard.dead_letters.values()) for shard in view.shards),
-        "lag": sum(behind) if behind else None,
+        "lag": sum(lag.lag or 0 for lag in view.lag),
         "shards": len(view.shards),
     }
