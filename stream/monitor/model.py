@@ -393,7 +393,8 @@ class ModelMonitor:
         self._alert(self.watches.evaluate(course, flow, self))
 
     def _alert(self, alerts: list[Alert]) -> None:
-        for alert in alerts:
+        """Sends alerts in order of event time."""
+        for alert in sorted(alerts, key=lambda each: each.ts):
             self._emissions.append(Emission(round(alert.ts / TICK), alert))
             if alert.state == "firing":
                 key = f"{alert.severity} {alert.rule}"

@@ -57,11 +57,11 @@ def contradict(
     l_tick: Ints,
 ) -> Turn | None:
     """The first tick at which a classifier's values say that it is something else."""
-    values: list[Scalar] = [event.prediction if usable(event) else None for event in predictions]
     truths: list[Scalar] = [event.label for event in labels]
-    unknown = (set(values) | set(truths)) - classes.vocabulary.keys() - {None}
+    unknown = ({event.prediction for event in predictions} | set(truths)) - classes.vocabulary.keys() - {None}
     if not unknown:
         return None
+    values = [event.prediction if usable(event) else None for event in predictions]
     names = {value: name_of(value) for value in unknown}
     fractions = {value for value in unknown if isinstance(value, float) and not value.is_integer()}
     room = 2 if task == "binary" else len(names) + len(classes.names)

@@ -21,11 +21,12 @@ from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.join import Incoming
+from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import scan_absence, scan_detections
+from stream.monitor.pane import PREDICTIONS
 from stream.monitor.stored import WatchState
 from stream.monitor.watch import METRICS, signal_of
-from stream.monitor.window import Window
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -150,15 +151,15 @@ class Watches:
                 m.notes.append(f"rule {rule.name}: {watch.detector.failure}")
             if not found and state.phase is Phase.INACTIVE:
                 return []
-            return self._alerts(watch, scan_detections(rule, state, found, end), look, None)
+            return self._alerts(watch, scan_detections(rule, state, found, end), look)
         if rule.absent is not None:
-            return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look, None)
+            return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
         seen = look.metric(watch) if rule.metric is not None else look.drift(watch)
         if seen is None:
             return []
         times, observed, samples = seen
         transitions = rules.scan(rule, state, times, observed, samples, until=end)
-        return self._alerts(watch, transitions, look, times) if transitions else []
+        return self._alerts(watch, transitions, look)
 
     def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
         """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
@@ -173,7 +174,7 @@ class Watches:
                 transitions = scan_absence(rule, state, _NONE, until)
             else:
                 transitions = rules.scan(rule, state, _NONE, _NONE, _NO_SAMPLES, until=until)
-            alerts += self._alerts(watch, transitions, Look(None, None, m, _NO_SAMPLES), None)
+            alerts += self._alerts(watch, transitions, Look(None, None, m, _NO_SAMPLES))
         return alerts
 
     @property
@@ -181,8 +182,8 @@ class Watches:
         """Event time of the next thing that a rule does by itself."""
         return min((watch.state.due for watch in self._list if watch.state.due is not None), default=math.inf)
 
-    def _alerts(self, watch: Watch, transitions: list[Transition], look: Look, times: Floats | None) -> list[Alert]:
-        return [build(watch.subject, transition, look.evidence(watch, transition, times)) for transition in transitions]
+    def _alerts(self, watch: Watch, transitions: list[Transition], look: Look) -> list[Alert]:
+        return [build(watch.subject, transition, look.evidence(watch, transition)) for transition in transitions]
 
     # -- storing -------------------------------------------------------------------------------------------------
 
@@ -283,30 +284,37 @@ class Look:
         observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
         return self.course.ends[self._drift_ticks], observed, samples
 
-    def evidence(self, watch: Watch, transition: Transition, times: Floats | None) -> Evidence:
-        """What is known beside the value."""
+    def evidence(self, watch: Watch, transition: Transition) -> Evidence:
+        """What is known beside the value, as of the transition's tick."""
         m = self.m
         if not m.windows:
             return Evidence(version=m.version)
-        window = m.windows[watch.window]
-        span = Span(max(0.0, window.first * m.spec.pane), transition.time)
-        lower = upper = None
-        name, segment = watch.rule.metric, m.segments.code(watch.subject.segment) or 0
-        if name is not None and name not in METRICS and times is not None and m.layout is not None:
-            at = max(int(np.searchsorted(times, transition.time, side="right")) - 1, 0)
-            bounds = performance.interval(m.layout, self.tallies(watch.window, segment)[at], name, m.classes.names)
-            lower, upper = bounds if bounds is not None else (None, None)
-        return Evidence(lower=lower, upper=upper, window=span, version=m.version, coverage=_coverage(window, segment))
+        window, segment = m.windows[watch.window], m.segments.code(watch.subject.segment) or 0
+        tally, predictions = self._at(transition.time, watch.window, segment)
+        name, bounds = watch.rule.metric, None
+        if name is not None and name not in METRICS and m.layout is not None and len(tally):
+            bounds = performance.interval(m.layout, tally, name, m.classes.names)
+        lower, upper = bounds if bounds is not None else (None, None)
+        labelled = int(tally[OUTCOMES]) if len(tally) else 0
+        return Evidence(
+            lower=lower,
+            upper=upper,
+            window=Span(max(0.0, window.first * m.spec.pane), transition.time),
+            version=m.version,
+            coverage=labelled / predictions if predictions else None,
+        )
+
+    def _at(self, time: float, number: int, segment: int) -> tuple[Ints, int]:
+        """A segment's tally and predictions in a window at the end of a tick; an empty tally when there is none."""
+        window = self.m.windows[number]
+        at = -1 if self._course is None else int(np.searchsorted(self._course.ends, time, side="right")) - 1
+        if at >= 0:
+            predictions = int(self.course.traffics(window, segment)[at, PREDICTIONS])
+            return self.tallies(number, segment)[at], predictions
+        sums = window.sums
+        tally = sums.tally[segment] if segment < len(sums.tally) else np.empty(0, np.int64)
+        return tally, int(sums.traffic[segment, PREDICTIONS]) if segment < len(sums.traffic) else 0
 
 
 def _ends(ticks: Ints) -> Floats:
     return ((ticks + 1) * TICK).astype(np.float64)
-
-
-def _coverage(window: Window, segment: int) -> float | None:
-    sums = window.sums
-    if segment >= len(sums.traffic) or not sums.tally.shape[1]:
-        return None
-    predictions = int(sums.traffic[segment, 0])
-    labelled = int(sums.tally[segment, 0]) if segment < len(sums.tally) else 0
-    return labelled / predictions if predictions else None
