@@ -231,6 +231,24 @@ def schemas(out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Wher
 
 
 @app.command()
+def dashboards(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="The configuration; defaults when left out.")
+    ] = None,
+) -> None:
+    """Writes a Grafana dashboard, Prometheus rules and Alertmanager routes."""
+    from stream.config import Config
+    from stream.telemetry.dashboards import write
+
+    settings = Config() if config is None else _load(config)
+    try:
+        _say("\n".join(str(path) for path in write(settings, out)))
+    except OSError as error:
+        _fail(str(error))
+
+
+@app.command()
 def reset(
     config: ConfigFile,
     shard: Annotated[list[int] | None, typer.Option("--shard", metavar="N", help="Only this partition.")] = None,

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import yaml
+from typer.testing import CliRunner
 
+from stream.cli import app
 from stream.config import Config, Model
 from stream.configfile.load import load
 from stream.telemetry import dashboards, names
@@ -77,3 +79,13 @@ def test_the_first_window_is_the_shortest_of_the_configuration() -> None:
     board = json.loads(dashboards.files(config)["grafana/dashboards/stream.json"])
     [window] = [one for one in board["templating"]["list"] if one["name"] == "window"]
     assert window["current"]["value"] == "10m"
+
+
+def test_the_command_writes_them(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["dashboards", "--out", str(tmp_path / "here")])
+    assert done.exit_code == 0
+    assert [line.removeprefix(f"{tmp_path}/here/") for line in done.output.split()] == list(dashboards.files(Config()))
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(app, ["dashboards", "--out", str(tmp_path / "file")])
+    assert refused.exit_code == 1
+    assert "file" in refused.output
