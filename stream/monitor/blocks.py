@@ -86,6 +86,16 @@ class Shape:
         """Shape (G): events of the reference."""
         return np.add.reduceat(self.counts, self.bins_of_groups)
 
+    @cached_property
+    def shares(self) -> Floats:
+        """Shape (G): the reference's share of each group."""
+        return self.groups / self.over_groups(np.maximum(self.totals, 1))
+
+    @cached_property
+    def normal(self) -> Floats:
+        """Shape (B): the reference's distribution function at the end of each bin."""
+        return self.cumulative(self.counts, np.maximum(self.totals, 1))
+
     def over_groups(self, of_features: Floats | Ints) -> Floats:
         """Repeats a value per feature for each of its groups, along the last axis."""
         repeated: Floats = np.repeat(of_features, self.groups_each, axis=-1)

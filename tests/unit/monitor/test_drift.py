@@ -184,6 +184,9 @@ def test_leading_axes_and_all_features_at_once_change_nothing(data: st.DataObjec
             assert whole.shape == (3, 2)
             single = [[drift.one(layout, stacked[i, j], name, test) for j in range(2)] for i in range(3)]
             np.testing.assert_allclose(whole, single, atol=1e-12)
+    for test in drift.DISTANCES:
+        one_by_one = np.stack([drift.one(layout, stacked, name, test) for name in layout.names], axis=-1)
+        np.testing.assert_allclose(drift.every(layout, stacked, test), one_by_one, atol=1e-9)
     scored = drift.scores(layout, stacked[1, 1])
     assert tuple(scored) == layout.names
     for name, scores in scored.items():

@@ -143,7 +143,9 @@ def test_outputs_may_be_an_array_or_values() -> None:
     several = layout.columns([None] * len(listed), listed)[:, -1]
     assert several[:-2].tolist() == layout.columns([None] * 600, SCORES)[:, -1].tolist()
     assert several[-2:].tolist() == [layout.blocks[-1].missing, layout.blocks[-1].invalid]
-    nothing = layout.columns([None, None], np.array([np.nan, np.inf]))[:, -1]
+    given_outputs = np.array([np.nan, np.inf])
+    nothing = layout.columns([None, None], given_outputs)[:, -1]
+    np.testing.assert_array_equal(given_outputs, [np.nan, np.inf])
     assert nothing.tolist() == [layout.blocks[-1].missing, layout.blocks[-1].invalid]
 
 
