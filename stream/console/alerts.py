@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from stream.config import Kafka
 from stream.engine.security import connection
-from stream.engine.topics import BrokerUnreachable, TopicProblem
+from stream.engine.topics import BrokerUnreachable, TopicProblem, inspect
 from stream.events import Alert
 
 REMEMBERED = 100_000
@@ -46,16 +46,16 @@ async def read(kafka: Kafka, *, from_beginning: bool, follow: bool) -> AsyncIter
 
     Records that are not alerts are passed over. Raises BrokerUnreachable, and TopicProblem when there is no such topic.
     """
+    partitions = await _partitions(kafka, wait=follow)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=list(kafka.brokers),
         auto_offset_reset="earliest" if from_beginning else "latest",
         enable_auto_commit=False,
         **connection(kafka.security),
     )
-    topic, once = kafka.topics.alerts, Once()
+    once = Once()
     try:
         await consumer.start()
-        partitions = await _partitions(consumer, topic, wait=follow)
         consumer.assign(partitions)
         if from_beginning:
             await consumer.seek_to_beginning(*partitions)
@@ -79,13 +79,13 @@ async def read(kafka: Kafka, *, from_beginning: bool, follow: bool) -> AsyncIter
         await consumer.stop()
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str, wait: bool) -> list[TopicPartition]:
+async def _partitions(kafka: Kafka, wait: bool) -> list[TopicPartition]:
     """All partitions of the topic. With `wait` it may yet have to be created, which the first worker does."""
+    topic = kafka.topics.alerts
     while True:
-        await consumer.topics()
-        found = consumer.partitions_for_topic(topic)
-        if found:
-            return [TopicPartition(topic, partition) for partition in sorted(found)]
+        count = next(state.partitions for state in await inspect(kafka) if state.topic == topic)
+        if count is not None:
+            return [TopicPartition(topic, partition) for partition in range(count)]
         if not wait:
             raise TopicProblem(f"topic {topic!r} does not exist: the first worker creates it")
         await asyncio.sleep(LOOK_AGAIN)
