@@ -2,7 +2,8 @@
 
 Predictions of about 480 bytes (10 numeric and 2 categorical features) of binary models, and a label for each, which
 comes `lag` predictions later in the same partition. From half-way on, `flipped` of the labels are inverted. In each
-partition every event is `step` seconds of event time after the one before it.
+partition every event is `step` seconds of event time after the one before it. Each topic's partition ends with one
+record more, a second later and without a counterpart: as live traffic does, it tells that what came before is complete.
 """
 
 from __future__ import annotations
@@ -61,8 +62,13 @@ class Workload(Struct, frozen=True):
 
     @property
     def events(self) -> int:
-        """Predictions and labels together."""
+        """Predictions and their labels, without the last record of each topic's partition."""
         return 2 * self.predictions
+
+    @property
+    def records_in_all(self) -> int:
+        """What is in the topics."""
+        return self.events + 2 * self.partitions
 
     def names(self, partition: int) -> list[str]:
         """The models whose key leads to this partition in Kafka's default partitioner."""
@@ -125,3 +131,6 @@ class Workload(Struct, frozen=True):
                 identity = f"{partition}-{j:08d}-{TAIL}"
                 body = f'{{"model":"{model}","id":"{identity}","ts":{ts},"label":{label[j]}}}'
                 yield "labels", ts, model, body
+        ts, model = round(ts + 1.0, 3), names[0]
+        yield "predictions", ts, model, f'{{"model":"{model}","id":"{partition}-last","ts":{ts},"prediction":0}}'
+        yield "labels", ts, model, f'{{"model":"{model}","id":"{partition}-never","ts":{ts},"label":0}}'

@@ -32,7 +32,7 @@ class Prediction(msgspec.Struct, gc=False):
     model: str
     id: str
     prediction: int
-    features: dict[str, float | str | None]
+    features: dict[str, float | str | None] = {}
 
 
 class Label(msgspec.Struct, gc=False):
@@ -123,8 +123,8 @@ async def main(broker: str, events: int) -> dict[str, object]:
     return {
         "events": applied,
         "seconds": seconds,
-        "outcomes": {name: m.outcomes for name, m in monitors.items()},
-        "accuracy": {name: m.accuracy.get() for name, m in monitors.items()},
+        "outcomes": {name: m.outcomes for name, m in monitors.items() if m.outcomes},
+        "accuracy": {name: m.accuracy.get() for name, m in monitors.items() if m.outcomes},
         "drifts": sum(m.drifts for m in monitors.values()),
         "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }

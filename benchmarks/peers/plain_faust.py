@@ -30,10 +30,10 @@ class Prediction(faust.Record, serializer="json"):
     id: str
     ts: float
     prediction: int
-    score: float
-    version: str
-    features: dict[str, Any]
-    latency_ms: float
+    score: float | None = None
+    version: str | None = None
+    features: dict[str, Any] | None = None
+    latency_ms: float | None = None
 
 
 class Label(faust.Record, serializer="json"):
@@ -100,8 +100,8 @@ def count() -> None:
         report = {
             "events": applied,
             "seconds": time.perf_counter() - begun,
-            "outcomes": {name: m.outcomes for name, m in monitors.items()},
-            "accuracy": {name: m.accuracy.get() for name, m in monitors.items()},
+            "outcomes": {name: m.outcomes for name, m in monitors.items() if m.outcomes},
+            "accuracy": {name: m.accuracy.get() for name, m in monitors.items() if m.outcomes},
             "drifts": sum(m.drifts for m in monitors.values()),
             "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
@@ -114,7 +114,8 @@ async def on_prediction(stream: faust.StreamT[Prediction]) -> None:
     """Describes the features; joins with an early label or waits."""
     async for p in stream:
         monitor = monitors[p.model]
-        monitor.describe(p.features)
+        if p.features:
+            monitor.describe(p.features)
         label = early.get(p.id)
         if label is None:
             pending[p.id] = p.prediction
