@@ -174,7 +174,7 @@ def _check_model(model: Model, path: Path, reader: Reader, report: Report) -> No
         elif name in model.segments[:i]:
             report(place, f'found "{name}" again, expected different segments')
         elif model.features is not None and model.features.get(name, "categorical") != "categorical":
-            kind = (model.features or {})[name]
+            kind = {"ignore": "ignored"}.get(model.features[name], model.features[name])
             report(place, f'found "{name}", a feature that is {kind}, expected an attribute or a categorical feature')
     _check_reference(model.reference, (*path, "reference"), report)
     check_rules(model, path, reader, report)

@@ -26,12 +26,12 @@ def seconds(text: str) -> float:
 
 
 def words(value: float) -> str:
-    """The shortest duration text of a number of seconds.
+    """The duration text of a number of seconds; a day is 24h.
 
-    >>> words(5400), words(86400), words(0.25)
-    ('90m', '1d', '250ms')
+    >>> words(5400), words(86400), words(604800), words(0.25)
+    ('90m', '24h', '7d', '250ms')
     """
     for unit in ("d", "h", "m", "s"):
-        if value >= UNITS[unit] and value % UNITS[unit] == 0:
+        if value >= (2 if unit == "d" else 1) * UNITS[unit] and value % UNITS[unit] == 0:
             return f"{value / UNITS[unit]:.0f}{unit}"
     return f"{value:g}s" if value == 0 or value >= 1 else f"{value * 1000:g}ms"

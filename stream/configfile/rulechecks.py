@@ -83,9 +83,13 @@ def _check_bounds(rule: Rule, place: Path, report: Report) -> None:
     elif rule.recover is not None and (
         (rule.above is not None and rule.recover > rule.above) or (rule.below is not None and rule.recover < rule.below)
     ):
-        side = "at most above" if rule.above is not None and rule.recover > rule.above else "at least below"
-        bound = rule.above if side == "at most above" else rule.below
-        report((*place, "recover"), f"found {rule.recover:g}, expected {side} ({bound:g}): there the alert resolves")
+        name = "above" if rule.above is not None and rule.recover > rule.above else "below"
+        side = "at most" if name == "above" else "at least"
+        report(
+            (*place, "recover"),
+            f"found {rule.recover:g}, expected {side} {getattr(rule, name):g} (the bound {name}): "
+            "the alert resolves where the value is back",
+        )
 
 
 def _check_segment(rule: Rule, model: Model, place: Path, report: Report) -> None:
@@ -173,4 +177,5 @@ def _check_detector(rule: Rule, model: Model, place: Path, report: Report) -> No
     if name in ("", rule.signal):
         report((*place, "signal"), f'found "{rule.signal}", {choice(rule.signal, [*SIGNALS, "feature:NAME"])}')
     elif kind != "numeric":
-        report((*place, "signal"), f'found "{name}", a feature that is {kind}: a detector reads numbers')
+        shown = "ignored" if kind == "ignore" else kind
+        report((*place, "signal"), f'found "{name}", a feature that is {shown}: a detector reads numbers')
