@@ -32,10 +32,10 @@ def value_of(counts: Floats, subject: Subject, code: int | None) -> Floats:
         return np.where(total > 0.0, value, np.nan)
     part, whole = shares_of(counts, subject.base)
     values = divide(part, whole)
-    if subject.form == "macro":
-        return average(values, (truth + answers > 0.0).astype(np.float64))
-    if subject.form == "weighted":
-        return average(values, truth)
+    if subject.form in ("macro", "weighted"):
+        plain = average(values, (truth + answers > 0.0).astype(np.float64))
+        weighted = plain if subject.form == "macro" else average(values, truth)
+        return np.where(np.isnan(weighted), plain, weighted)  # scikit-learn ignores weights that are all zero
     return values[..., code] if code is not None and code < values.shape[-1] else np.full(total.shape, np.nan)
 
 

@@ -105,4 +105,4 @@ def _known(task: Task) -> list[str]:
         shared = "cm" in parameters and not needed and short != "ClassificationReport"
         if shared and (task == "binary" or not issubclass(kind, metrics.base.BinaryMetric)):
             known.append(short)
-    return [*known, "LogLoss", "CrossEntropy"]
+    return [*known, "CrossEntropy", "LogLoss"] if task == "binary" else [*known, "CrossEntropy"]
