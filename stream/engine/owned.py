@@ -25,7 +25,7 @@ from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.engine.cadence import Cadence
 from stream.engine.flow import SideState
 from stream.engine.outbox import Outbox, PublishFailed
-from stream.engine.transport import Slice
+from stream.engine.transport import Seek, Slice
 from stream.view import ShardView
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 APPLY_RECORDS = 8_000
 """Records of one side per call of the shard: longer calls would hold up the page and the alerts of other shards."""
+
+LOST_AFTER = 1.0
+"""Seconds that a fetched slice may be on its way through Faust."""
 
 _RETRY = (0.1, 5.0)
 """First and longest pause after a failed checkpoint, seconds."""
@@ -141,7 +144,10 @@ class Owned:
         """Records that came again below what was taken: a topic was cut or made anew."""
         self.sides: dict[Side, SideState] = {}
         self.last_apply = 0.0
-        self._tickets: dict[Side, int] = {}
+        self._seeks: dict[Side, Seek] = {}
+        self._received: dict[Side, int] = {}
+        self._complete = 0.0
+        """When every slice that was fetched had come."""
         self._taken: dict[Side, int | None] = dict(shard.next)
         self._inbox: dict[Side, deque[tuple[Slice, Callable[[], object]]]] = {side: deque() for side in SIDES}
         self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
@@ -162,16 +168,32 @@ class Owned:
         """Offsets to read from; None for a side of which nothing was ever seen."""
         return dict(self._taken)
 
-    def begin(self, positions: Mapping[Side, int], tickets: Mapping[Side, int], on_fenced: Callable[[], None]) -> None:
-        """Slices with these tickets, from these offsets on, are taken from now on; checkpoints go by themselves."""
-        now = time.monotonic()
-        self._tickets = dict(tickets)
-        self.sides = {
-            side: SideState(opened=now, taken=self._taken[side] or positions[side], delivered=positions[side])
-            for side in SIDES
-        }
+    def begin(self, seeks: Mapping[Side, Seek], on_fenced: Callable[[], None]) -> None:
+        """Slices are taken from now on, and checkpoints go by themselves."""
+        self.attach(seeks)
         self.open = True
         self._keeper = asyncio.get_running_loop().create_task(self._keep(on_fenced))
+
+    def attach(self, seeks: Mapping[Side, Seek]) -> None:
+        """Takes the slices that follow these seeks."""
+        now = time.monotonic()
+        self._seeks = dict(seeks)
+        self._received = dict.fromkeys(SIDES, 0)
+        self.sides = {
+            side: SideState(opened=now, taken=self._taken[side] or seek.position, delivered=seek.position)
+            for side, seek in seeks.items()
+        }
+
+    def detach(self) -> None:
+        """Takes no more slices and forgets those not applied; they are read again after the next `attach`."""
+        self._seeks = {}
+        for side in SIDES:
+            self._inbox[side].clear()
+
+    @property
+    def attached(self) -> bool:
+        """Whether slices are taken."""
+        return self.open and bool(self._seeks)
 
     async def finish(self, patience: float) -> bool:
         """Last checkpoint, effects published, slices acked; True when all of it is done within `patience` seconds.
@@ -198,13 +220,12 @@ class Owned:
             return False
 
     def pause(self) -> None:
-        """Takes no more slices and forgets those not applied; they are read again after the next `begin`."""
+        """Nothing is taken and nothing saved until the next `begin`."""
         self.open = False
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
-        for side in SIDES:
-            self._inbox[side].clear()
+        self.detach()
 
     async def verify(self) -> None:
         """Raises Fenced if another worker has had the shard since; StoreUnavailable if the store cannot say."""
@@ -213,15 +234,28 @@ class Owned:
 
     # What comes in
 
+    def expect(self, part: Slice, side: Side) -> None:
+        """A slice is on its way: until it was applied, the side is not caught up."""
+        if self.attached and part.ticket == self._seeks[side].ticket:
+            self.sides[side].delivered = part.records[-1].offset + 1
+
     def take(self, part: Slice, side: Side, ack: Callable[[], object]) -> bool:
-        """Puts a slice into the inbox; False if it was fetched before the last seek, and is not for us."""
-        if not self.open or part.ticket != self._tickets.get(side):
+        """Puts a slice into the inbox; False if it is not the next one after the seek."""
+        if not self.attached or part.ticket != self._seeks[side].ticket or part.number != self._received[side]:
             return False
+        self._received[side] += 1
         self._inbox[side].append((part, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
         state.arrived = time.monotonic()
         return True
+
+    def lost(self, now: float) -> bool:
+        """Whether slices were fetched and never came, which Faust does to some around a rebalance."""
+        if not self.attached or all(self._received[side] == self._seeks[side].slices for side in SIDES):
+            self._complete = now
+            return False
+        return now - self._complete > LOST_AFTER
 
     @property
     def waiting(self) -> int:

@@ -3,8 +3,9 @@
 Faust hands over records one by one at about 13,000/s; the cost is in its conductor and streams, per message. So the
 consumer yields one message per fetched slice (value: the slice; offset: the last record's).
 
-Invariant: after `seek`, no slice fetched before it is delivered with the new ticket; and no offset is chosen by Faust:
-what it calls committed offsets is written for lag tools and read only for partitions that have no checkpoint.
+Invariant: slices carry the ticket of the seek they follow from and are numbered since, so that the engine sees a stale
+or a lost one. No offset is chosen by Faust: the group's committed offsets are written for lag tools, and read only for
+partitions that have no checkpoint.
 """
 
 from __future__ import annotations
@@ -58,7 +59,17 @@ class Slice(Struct, frozen=True):
     topic: str
     partition: int
     ticket: int
+    number: int
+    """Of the slices with this ticket, from 0: Faust drops messages around a rebalance, and a gap shows it."""
     records: list[Record]
+
+
+class Seek(Struct):
+    """The newest seek of a partition: its ticket, where it went, and how many slices were fetched since."""
+
+    ticket: int
+    position: int = 0
+    slices: int = 0
 
 
 class Feed(Protocol):
@@ -72,8 +83,8 @@ class Feed(Protocol):
     def wants(self, topic: str, partition: int) -> bool:
         """Whether records of this partition may be fetched now."""
 
-    def delivered(self, topic: str, partition: int, until: int) -> None:
-        """Records below `until` are on their way to the agent."""
+    def delivered(self, part: Slice) -> None:
+        """A slice is on its way to the agent."""
 
 
 class _Forgetful(dict[Any, Any]):
@@ -93,6 +104,11 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, on a thread and event loop of its own."""
 
     _watch: asyncio.Task[None] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seeks: dict[TP, Seek] = {}
+        self._ticket = 0
 
     @property
     def _feed(self) -> Feed:
@@ -121,13 +137,12 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
             self._watch.cancel()
         await super().on_thread_stop()
 
-    async def seek_to(self, offsets: Mapping[TP, int | None]) -> dict[TP, int]:
-        """Seeks; None is the group's committed offset, or the beginning if it has none. Returns the positions."""
-        return cast(dict[TP, int], await self.call_thread(self._seek_to, offsets))
+    async def seek_to(self, offsets: Mapping[TP, int | None]) -> None:
+        """Seeks; None is the group's committed offset, or the beginning if it has none. See `seeks` for the result."""
+        await self.call_thread(self._seek_to, offsets)
 
-    async def _seek_to(self, offsets: Mapping[TP, int | None]) -> dict[TP, int]:
+    async def _seek_to(self, offsets: Mapping[TP, int | None]) -> None:
         consumer = self._ensure_consumer()
-        positions = {}
         for tp, wished in offsets.items():
             partition = TopicPartition(tp.topic, tp.partition)
             offset = wished if wished is not None else await consumer.committed(partition)
@@ -135,8 +150,10 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
                 await consumer.seek_to_beginning(partition)
             else:
                 consumer.seek(partition, offset)
-            positions[tp] = await consumer.position(partition)
-        return positions
+            # On this thread, where records are drained too: what is drained from now on carries the new ticket.
+            self._ticket += 1
+            seek = self.seeks[tp] = Seek(self._ticket)
+            seek.position = await consumer.position(partition)
 
     async def log_ends(self, tps: Iterable[TP]) -> dict[TP, int]:
         """Offsets after the last record, asked of the broker."""
@@ -166,7 +183,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         active_partitions: set[TP],
         timeout: float | None = None,  # noqa: ASYNC109  # Faust's signature
         max_records: int | None = None,
-    ) -> dict[TopicPartition, list[Record]]:
+    ) -> dict[TP, list[Slice]]:
         """What aiokafka's fetcher does, but records stay as its parser made them: copying each into a dataclass of
         eleven fields takes longer than all the rest."""
         fetcher = consumer._fetcher
@@ -179,13 +196,18 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
                 records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
                 left = deadline - time.monotonic()
                 if records or left <= 0:
-                    return cast(dict[TopicPartition, list[Record]], records)
+                    return {TP(tp.topic, tp.partition): [self._slice(tp, part)] for tp, part in records.items() if part}
                 arrival = fetcher._create_fetch_waiter()
                 await asyncio.wait([arrival], timeout=left)
                 arrival.cancel()
         if fetcher._closed:
             raise ConsumerStoppedError
         return {}
+
+    def _slice(self, tp: TopicPartition, records: list[Record]) -> Slice:
+        seek = self.seeks.setdefault(TP(tp.topic, tp.partition), Seek(0))
+        number, seek.slices = seek.slices, seek.slices + 1
+        return Slice(tp.topic, tp.partition, seek.ticket, number, records)
 
     def progress(self, tp: TP) -> tuple[int | None, int | None]:
         """Position of the consumer, and the partition's end in the broker's last answer; None while unknown."""
@@ -207,17 +229,14 @@ class SliceConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._read_offset = _Forgetful()
-        self.tickets: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> SliceConsumerThread:
         return SliceConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def seek_slices(self, offsets: Mapping[TP, int | None]) -> tuple[dict[TP, int], dict[TP, int]]:
-        """Seeks partitions that are not wanted at the moment; returns the positions and the new tickets."""
-        positions = await self._thread.seek_to(offsets)
-        for tp in offsets:
-            self.tickets[tp] = self.tickets.get(tp, 0) + 1
-        return positions, {tp: self.tickets[tp] for tp in offsets}
+    async def seek_slices(self, offsets: Mapping[TP, int | None]) -> dict[TP, Seek]:
+        """Seeks partitions that are not wanted at the moment."""
+        await self._thread.seek_to(offsets)
+        return {tp: self._thread.seeks[tp] for tp in offsets}
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Faust asks for this after a rebalance. Nothing is sought here: each partition is when its shard opens."""
@@ -240,23 +259,13 @@ class SliceConsumer(driver.Consumer):
             await self.wait_first(self.can_resume_flow.wait())
         app = cast(SliceApp, self.app)
         feed = app.feed
-        generation = app.consumer_generation_id
         wanted = {tp for tp in self._get_active_partitions() if feed.wants(tp.topic, tp.partition)}
-        tickets = {tp: self.tickets.get(tp, 0) for tp in wanted}
         fetched = await self._getmany(wanted, min(timeout, _POLL_TIMEOUT)) if wanted else {}
-        if self.should_stop:
-            return
         polled = 0
-        for raw, records in fetched.items():
-            if not self.flow_active or app.consumer_generation_id != generation:
-                return
-            tp = TP(raw.topic, raw.partition)
-            if not records or self.tickets.get(tp, 0) != tickets.get(tp):
-                continue
-            polled += len(records)
-            last = records[-1]
-            feed.delivered(tp.topic, tp.partition, last.offset + 1)
-            part = Slice(tp.topic, tp.partition, tickets[tp], records)
+        for tp, (part,) in fetched.items():
+            polled += len(part.records)
+            last: Any = part.records[-1]
+            feed.delivered(part)
             yield (
                 tp,
                 ConsumerMessage(
@@ -267,10 +276,10 @@ class SliceConsumer(driver.Consumer):
                     timestamp_type=last.timestamp_type,
                     headers=None,
                     key=None,
-                    value=part,  # type: ignore[arg-type]  # Faust thinks of bytes; the schema passes it through
+                    value=part,
                     checksum=None,
                     tp=tp,
-                    generation_id=generation,
+                    generation_id=app.consumer_generation_id,
                 ),
             )
         if polled < SMALL_POLL:

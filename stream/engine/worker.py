@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from stream.checkpoint.port import Fenced, StateRefused, Store, StoreUnavailable
@@ -31,7 +32,7 @@ from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.owned import Owned, Parts, ShardLike, Timings
 from stream.engine.placement import Placement
 from stream.engine.security import connection
-from stream.engine.transport import Slice, SliceApp, SliceConsumer
+from stream.engine.transport import Seek, Slice, SliceApp, SliceConsumer
 from stream.view import LagView, WorkerView
 
 logger = logging.getLogger(__name__)
@@ -222,10 +223,13 @@ class Engine:
             logger.warning("partition %d: another worker has it (epoch %d is over)", owned.partition, owned.epoch)
 
     def _start_opening(self, partition: int, after: float | None = None) -> None:
+        self._start(partition, self._open(partition, after))
+
+    def _start(self, partition: int, opening: Coroutine[Any, Any, None]) -> None:
         old = self._openings.pop(partition, None)
         if old is not None:
             old.cancel()
-        task = self._loop.create_task(self._open(partition, after))
+        task = self._loop.create_task(opening)
         self._openings[partition] = task
 
         def ended(done: asyncio.Task[None]) -> None:
@@ -275,14 +279,27 @@ class Engine:
         if rows:
             await self._parts.outbox.publish(rows)
             owned.confirm(rows)
-        tps = {side: TP(topic, partition) for side, topic in self._topics.items()}
-        positions, tickets = await self._consumer.seek_slices({tps[side]: owned.wanted[side] for side in SIDES})
-        owned.begin(
-            {side: positions[tps[side]] for side in SIDES},
-            {side: tickets[tps[side]] for side in SIDES},
-            lambda: self._lost(owned),
-        )
+        owned.begin(await self._seek(owned), lambda: self._lost(owned))
         self._arrivals.set()
+
+    async def _seek(self, owned: Owned) -> dict[Side, Seek]:
+        tps = {side: TP(topic, owned.partition) for side, topic in self._topics.items()}
+        seeks = await self._consumer.seek_slices({tps[side]: offset for side, offset in owned.wanted.items()})
+        return {side: seeks[tps[side]] for side in SIDES}
+
+    async def _seek_again(self, owned: Owned) -> None:
+        """Slices got lost on the way: reading starts again behind what was applied."""
+        logger.info("partition %d: reading again what did not arrive", owned.partition)
+        owned.detach()
+        while owned.open and not owned.attached:
+            try:
+                seeks = await self._seek(owned)
+            except KafkaError as error:
+                logger.warning("partition %d: cannot seek: %s", owned.partition, error)
+                await asyncio.sleep(_RETRY[0])
+                continue
+            if owned.open:
+                owned.attach(seeks)
 
     def _acquire(self, partition: int) -> tuple[int, ShardLike]:
         """Runs in a thread: takes the partition from every earlier owner, and rebuilds what it knew."""
@@ -306,7 +323,7 @@ class Engine:
     def wants(self, topic: str, partition: int) -> bool:
         """Whether records of this partition may be fetched now."""
         owned = self.shards.get(partition)
-        if owned is None or not owned.open or self._stopping:
+        if owned is None or not owned.attached or self._stopping:
             return False
         now = time.monotonic()
         side = self._side[topic]
@@ -317,11 +334,11 @@ class Engine:
         owned.sides[side].arrived = now
         return False
 
-    def delivered(self, topic: str, partition: int, until: int) -> None:
-        """Records below `until` are on their way to the agent."""
-        owned = self.shards.get(partition)
-        if owned is not None and owned.open:
-            owned.sides[self._side[topic]].delivered = until
+    def delivered(self, part: Slice) -> None:
+        """A slice is on its way to the agent."""
+        owned = self.shards.get(part.partition)
+        if owned is not None:
+            owned.expect(part, self._side[part.topic])
 
     def _in_memory(self, now: float) -> flow.Load:
         at, load = self._load
@@ -355,7 +372,9 @@ class Engine:
                 busy = False
                 now = time.monotonic()
                 for owned in list(self.shards.values()):
-                    if not owned.open or (not owned.waiting and now - owned.last_apply < TICK):
+                    if owned.lost(now) and owned.partition not in self._openings:
+                        self._start(owned.partition, self._seek_again(owned))
+                    if not owned.attached or (not owned.waiting and now - owned.last_apply < TICK):
                         continue
                     self._apply(owned)
                     busy = busy or owned.waiting > 0
@@ -406,7 +425,7 @@ class Engine:
     def _lag(self, owned: Owned, side: Side) -> int | None:
         if side not in owned.sides:
             return None
-        if owned.open:
+        if owned.attached:
             self._look_at_log(owned)
         state = owned.sides[side]
         if state.highwater is None:
