@@ -218,6 +218,8 @@ class ModelUpdate(Struct, frozen=True, omit_defaults=True):
     samples: int
     ts: float
     parent: str | UnsetType = UNSET
+    challenger: str | UnsetType = UNSET
+    """Which challenger this is a version of: each counts its versions by itself."""
 
 
 RECORDS: dict[str, type[Struct]] = {

@@ -76,6 +76,8 @@ class ChallengerView(Struct):
     samples: int
     metrics: dict[str, float | None]
     incumbent: dict[str, float | None]
+    off: str | None = None
+    """Why it is switched off; None while it learns."""
 
 
 class ModelView(Struct):

@@ -70,7 +70,9 @@ def loads(pickled: bytes) -> Any:
         return _Reader(io.BytesIO(pickled)).load()
     except StateRefused:
         raise
-    except Exception as error:  # a broken or hostile pickle can raise anything
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a broken or hostile pickle can raise anything, a panic of river's Rust part too
         raise StateRefused(
             f"a stored learner cannot be read ({type(error).__name__}: {error}): it is damaged, or river has changed "
             "since; rebuild the shard from Kafka with `stream reset`"

@@ -31,6 +31,7 @@ from redis.exceptions import TimeoutError as Unanswered
 from redis.retry import Retry
 
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
+from stream.checkpoint.redis_scripts import ACQUIRE, COMMIT
 
 T = TypeVar("T")
 
@@ -53,46 +54,6 @@ _NEEDED = "HSET, HDEL, HGET, HMGET, HGETALL, HSCAN, HINCRBY, UNLINK, EXISTS, SCA
 _FAMILY = re.compile(r"[a-z_-]{0,16}")
 _GLOB = re.compile(rb"([*?\[\]\\])")
 
-_ACQUIRE = """
-local time = redis.call('TIME')
-local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch') or '0') + 1
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-if now > epoch then epoch = now end
-local written = string.format('%.0f', epoch)
-redis.call('HSET', KEYS[1], 'epoch', written)
-redis.call('HDEL', KEYS[1], 'none')
-return {written, redis.call('HGET', KEYS[1], 'commits') or '0'}
-"""
-"""Also tries every kind of write that a commit makes, so that a missing permission shows here and not half-way."""
-
-_COMMIT = """
-local head = redis.call('HMGET', KEYS[1], 'epoch', 'commits')
-if head[1] ~= ARGV[1] then return {'fenced', head[1] or 'none'} end
-local commits = tonumber(head[2] or '0')
-if commits < tonumber(ARGV[2]) or commits > tonumber(ARGV[3]) then
-  return {'lost', string.format('%.0f', commits)}
-end
-local written = string.format('%.0f', commits + 1)
-redis.call('HSET', KEYS[1], 'commits', written)
-local at = 4
-for family = 2, #KEYS do
-  redis.call('HSET', KEYS[1], ARGV[at], '')
-  local puts, deletes = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  at = at + 3
-  for first = at, at + puts - 1, 4000 do
-    redis.call('HSET', KEYS[family], unpack(ARGV, first, math.min(first + 3999, at + puts - 1)))
-  end
-  at = at + puts
-  for first = at, at + deletes - 1, 4000 do
-    redis.call('HDEL', KEYS[family], unpack(ARGV, first, math.min(first + 3999, at + deletes - 1)))
-  end
-  at = at + deletes
-end
-return {'done', written}
-"""
-"""ARGV: epoch, least and most commits that there may be; per family its field in the head, twice the number of puts,
-the number of deletes, key and value of each put, key of each delete. Lua unpacks at most about 8,000 values."""
-
 
 class RedisStore:
     """A store in Redis. Safe to use from any thread; connects when it is first used, and again by itself."""
@@ -105,8 +66,8 @@ class RedisStore:
         self._client: redis.Redis = redis.Redis.from_url(
             url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT, retry=Retry(NoBackoff(), 0)
         )
-        self._acquire = self._client.register_script(_ACQUIRE)
-        self._commit = self._client.register_script(_COMMIT)
+        self._acquire = self._client.register_script(ACQUIRE)
+        self._commit = self._client.register_script(COMMIT)
         self._lock = Lock()
         self._commits: dict[int, tuple[int, int, int]] = {}
         """Per shard: epoch, least and most commits that its owner here may have made; apart when an answer was lost."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.checkpoint import sqlite
 from stream.checkpoint.open import open_store
 from stream.checkpoint.port import Delta, Fenced, Store
 from tests.servers.redis_server import RedisServer
@@ -140,9 +141,10 @@ def test_a_delta_with_more_rows_than_fit_one_statement(store: Store) -> None:
     assert store.get(0, rows) == left
 
 
-def test_values_larger_than_a_page(store: Store) -> None:
+def test_values_larger_than_a_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_PAGE_BYTES", 64_000)
     epoch = store.acquire(0)
-    rows = {f"state/{n}": bytes([n]) * 9_000_000 for n in range(9)} | {f"state/x{n:03d}": b"x" for n in range(50)}
+    rows = {f"state/{n}": bytes([n]) * 30_000 * n for n in range(9)} | {f"state/x{n:03d}": b"x" for n in range(50)}
     store.commit(0, epoch, Delta(dict(rows)))
     assert dict(store.load(0)) == rows
     assert store.get(0, rows) == rows

@@ -59,8 +59,19 @@ def test_a_learner_goes_on_as_if_it_had_never_stopped(name: str) -> None:
     assert _teach(restored, 2, 60) == _teach(learner, 2, 60)
 
 
-@pytest.mark.parametrize("kind", [drift.ADWIN, lambda: drift.KSWIN(seed=1), drift.PageHinkley, drift.binary.DDM, drift.binary.EDDM,
-                                  drift.binary.FHDDM, drift.binary.HDDMA, drift.binary.HDDMW])  # fmt: skip
+DETECTORS = [
+    drift.ADWIN,
+    lambda: drift.KSWIN(seed=1),
+    drift.PageHinkley,
+    drift.binary.DDM,
+    drift.binary.EDDM,
+    drift.binary.FHDDM,
+    drift.binary.HDDMA,
+    drift.binary.HDDMW,
+]
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_a_detector_goes_on_as_if_it_had_never_stopped(kind: Callable[[], Any]) -> None:
     rng = random.Random(1)
     values = [int(rng.random() < (0.1 if n < 700 else 0.7)) for n in range(1000)]
