@@ -5,13 +5,10 @@ The worker is a view that grows, so that rates exist; every metric of the contra
 
 from __future__ import annotations
 
-import asyncio
-import copy
 import json
 import re
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,15 +16,12 @@ from typing import Any
 
 import pytest
 import yaml
-from aiohttp import web
 
 from stream.config import Config, Model
 from stream.telemetry import dashboards, names
-from stream.telemetry.collector import Timings, new_registry
-from stream.view import Counts, WorkerView
-from stream.web.server import make_server
+from stream.telemetry.collector import new_registry
 from tests import worker_views
-from tests.servers.kafka import free_port
+from tests.servers.page import Growing, Serving
 from tests.servers.prometheus import Prometheus, prometheus
 
 pytestmark = pytest.mark.real
@@ -38,75 +32,12 @@ DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/stream.json").read_text())
 PATIENCE = 30.0
 
 
-class Growing:
-    """A worker whose counts grow with every look, lawfully."""
-
-    def __init__(self) -> None:
-        self._view = worker_views.troubled()
-
-    def __call__(self) -> WorkerView:
-        self._view.checkpoints += 1
-        for shard in self._view.shards:
-            shard.dead_letters["not_json"] = shard.dead_letters.get("not_json", 0) + 1
-            for model in shard.models:
-                counts: Counts = model.counts
-                counts.predictions += 10
-                counts.labels += 10
-                counts.outcomes += 10
-                model.latency_seconds.counts[3] += 10
-                model.label_delay_seconds.counts[3] += 10
-                model.watermark = time.time()
-        return copy.deepcopy(self._view)
-
-
-class Serving:
-    """The application on a port of its own thread."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        view = Growing()
-        registry = new_registry(view)
-        timings = Timings(registry)
-
-        async def start() -> web.AppRunner:
-            runner = web.AppRunner(make_server(view, registry), access_log=None)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", self.port).start()
-            return runner
-
-        async def observe() -> None:
-            while True:
-                timings.apply.observe(0.004)
-                timings.checkpoint.observe(0.012)
-                timings.alert_delay.observe(0.2)
-                await asyncio.sleep(0.2)
-
-        runner = self._loop.run_until_complete(start())
-        observing = self._loop.create_task(observe())
-        self._loop.run_forever()
-        observing.cancel()
-        self._loop.run_until_complete(runner.cleanup())
-
-    def __enter__(self) -> Serving:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-
-
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """Prometheus after enough scrapes for rates."""
     directory = tmp_path_factory.mktemp("prometheus")
     with (
-        Serving() as served,
+        Serving(Growing(worker_views.troubled())) as served,
         prometheus(
             directory, DEPLOY / "prometheus/prometheus.yml", [f"127.0.0.1:{served.port}"], interval="1s"
         ) as server,
