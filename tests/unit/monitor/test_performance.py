@@ -169,7 +169,7 @@ def test_regression_equals_scikit_learn(name: str, weighted: bool, mean: float, 
     assert value(Layout("regression"), outcomes, name) == pytest.approx(want, rel=1e-9, abs=1e-9 * min(deviation, 1.0))
 
 
-@pytest.mark.parametrize("constant", [0.0, 0.1, -7e-5, 3e17])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -7e-5, 3e17, *(1.1e-6 / k for k in range(1, 9)), 1.7e-13])
 def test_r2_of_constant_labels(constant: float) -> None:
     """As scikit-learn says of a constant that it can represent: 1 without error, else 0."""
     labels = np.full(50, constant)
