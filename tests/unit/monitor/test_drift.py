@@ -98,7 +98,7 @@ def test_continuous_values_are_within_the_error_of_bins(shape: str, shift: float
     }
     reference = draws[shape]()
     window = draws[shape]() + shift * reference.std()
-    exact = stats.ks_2samp(reference, window).statistic
+    exact = stats.ks_2samp(reference, window, method="asymp").statistic
     found = distance(reference, window, "ks")
     assert exact - 0.02 - 1e-9 <= found <= exact + 1e-12
     assert distance(reference, window, "wasserstein") == pytest.approx(

@@ -192,12 +192,27 @@ def test_slicing_changes_nothing(rows: list[dict[str, Any] | None], cuts: Sequen
         assert ((whole.columns[:, at] >= block.start) & (whole.columns[:, at] < block.stop)).all()
 
 
-def test_a_long_batch_with_a_bad_row_in_the_middle_equals_row_by_row() -> None:
+@pytest.mark.parametrize("every", [1, 2, 7, 50, 299])
+def test_a_long_batch_with_bad_rows_equals_row_by_row(every: int) -> None:
     rows: list[dict[str, Any] | None] = [*ROWS]
-    rows[300] = {"age": "x", "country": None}
-    rows[301] = None
-    single = [FeatureLayout(reference()).columns([row])[0].tolist() for row in rows[290:310]]
-    assert LAYOUT.columns(rows)[290:310].tolist() == single
+    oddities: list[dict[str, Any] | None] = [
+        {"age": "x", "country": None},
+        None,
+        {"age": None, "amount": 1.0},
+        {"amount": math.nan},
+        {"age": True, "amount": 10**400, "country": "BR", "vip": 1.0},
+    ]
+    for number, at in enumerate(range(3, len(rows), every)):
+        rows[at] = oddities[number % len(oddities)]
+    single = [LAYOUT.columns([row])[0].tolist() for row in rows]
+    assert LAYOUT.columns(rows).tolist() == single
+
+
+def test_rows_with_null_have_no_unknown_feature_and_rows_without_a_key_may() -> None:
+    whole = ROWS[0] or {}
+    assert LAYOUT.read([{**whole, "age": None}] * 3).new == {}
+    short = {name: value for name, value in whole.items() if name != "age"}
+    assert LAYOUT.read([whole, short, {**short, "Age": None}]).new == {"Age": 1}
 
 
 def test_rare_categories_share_a_bin_and_are_not_unseen() -> None:
