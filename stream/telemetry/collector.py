@@ -1,12 +1,14 @@
 """Prometheus families from a WorkerView, built when Prometheus asks: the hot path only counts.
 
 Invariant: one scrape reads one view, so whatever adds up in the view adds up in the exposition; no series is exposed
-twice; a value that is undefined is absent, never NaN or 0.
+twice; a value that is undefined is absent, never NaN or 0. Samples are made when an encoder asks for them: collecting
+costs the event loop one view, and a thread does the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 
 from prometheus_client import GC_COLLECTOR, CollectorRegistry, Histogram, disable_created_metrics
 from prometheus_client.metrics_core import Metric
@@ -27,6 +29,10 @@ FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 
 DELAYS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Bounds for alert delays, dense around the second in which an alert should be out."""
+
+
+Add = Callable[..., None]
+Samples = dict[str, list[Sample]]
 
 
 class Timings:
@@ -50,7 +56,7 @@ class ViewCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """The families without samples, so that registering needs no view."""
-        return (_family(definition) for definition in names.VIEWED)
+        return (_Family(definition, dict) for definition in names.VIEWED)
 
 
 def new_registry(view: Callable[[], WorkerView]) -> CollectorRegistry:
@@ -66,16 +72,41 @@ def new_registry(view: Callable[[], WorkerView]) -> CollectorRegistry:
 
 
 def families(view: WorkerView) -> Iterator[Metric]:
-    """The families of one view, in the order of `names.VIEWED`."""
-    found = {definition.name: _family(definition) for definition in names.VIEWED}
+    """The families of one view, in the order of `names.VIEWED`. The view must not change until they are encoded."""
+    made = cache(lambda: _samples(view))
+    return (_Family(definition, made) for definition in names.VIEWED)
+
+
+class _Family(Metric):
+    """A family whose samples are made, together with those of all others, when they are first looked at."""
+
+    def __init__(self, definition: Definition, made: Callable[[], Samples]) -> None:
+        # The library appends `_total` and `_info` to the names of counters and info metrics itself.
+        name = definition.name.removesuffix("_total").removesuffix("_info")
+        unit = "seconds" if name.endswith("_seconds") else ""
+        self._made = made
+        self._key = definition.name
+        super().__init__(name, definition.help, definition.kind, unit)
+
+    @property
+    def samples(self) -> list[Sample]:
+        return self._made().get(self._key, [])
+
+    @samples.setter
+    def samples(self, _none: list[Sample]) -> None:
+        """The library's constructor starts with an empty list."""
+
+
+def _samples(view: WorkerView) -> Samples:
+    found: Samples = {definition.name: [] for definition in names.VIEWED}
 
     def add(definition: Definition, value: float | None, *labels: str) -> None:
         if value is not None:
             pairs = dict(zip(definition.labels, labels, strict=True))
-            found[definition.name].samples.append(Sample(definition.name, pairs, value))
+            found[definition.name].append(Sample(definition.name, pairs, value))
 
     def buckets(definition: Definition, histogram: Buckets, *labels: str) -> None:
-        found[definition.name].samples += _histogram_samples(definition, histogram, labels)
+        found[definition.name] += _histogram_samples(definition, histogram, labels)
 
     _worker(view, add)
     for model in merge.models(view):
@@ -89,10 +120,7 @@ def families(view: WorkerView) -> Iterator[Metric]:
             add(names.FIRING, rule.state == "firing", model.model, rule.segment, rule.rule, rule.kind, rule.severity)
         for challenger in {challenger.name: challenger for challenger in model.challengers}.values():
             _challenger(model.model, challenger, add)
-    yield from found.values()
-
-
-Add = Callable[..., None]
+    return found
 
 
 def _worker(view: WorkerView, add: Add) -> None:
@@ -173,13 +201,6 @@ def _once(rules: Iterable[RuleView]) -> Iterable[RuleView]:
         if key not in most or rule.state == "firing":
             most[key] = rule
     return most.values()
-
-
-def _family(definition: Definition) -> Metric:
-    # The library appends `_total` and `_info` to the names of counters and info metrics itself.
-    name = definition.name.removesuffix("_total").removesuffix("_info")
-    unit = "seconds" if name.endswith("_seconds") else ""
-    return Metric(name, definition.help, definition.kind, unit)
 
 
 def _histogram(definition: Definition, bounds: tuple[float, ...], registry: CollectorRegistry) -> Histogram:

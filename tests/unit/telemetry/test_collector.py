@@ -108,6 +108,14 @@ def test_one_scrape_reads_one_view() -> None:
     assert len(calls) == 1
 
 
+def test_collecting_reads_the_view_and_leaves_the_rest_to_the_encoder() -> None:
+    view = worker_views.healthy()
+    collected = list(new_registry(lambda: view).collect())
+    view.shards[0].models[0].counts.predictions = 123
+    [predictions] = [family for family in collected if family.name == "stream_predictions"]
+    assert 123 in [sample.value for sample in predictions.samples]
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_conservation_holds_within_a_scrape(view: Callable[[], WorkerView]) -> None:
     samples = scrape(view())
