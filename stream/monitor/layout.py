@@ -87,7 +87,7 @@ class Layout(Struct, frozen=True):
             if isinstance(column, int):
                 columns[column] = values
             else:
-                flat[column * n + rows] += values
+                np.add.at(flat, column * n + rows, values)
         return columns.T
 
     def sums(self, outcomes: Outcomes, group: Ints, groups: int) -> Ints:
