@@ -297,8 +297,8 @@ class Shard:
         return shard
 
     def _restore_head(self, head: ShardHead) -> None:
-        for intake, offset, reached in zip((self._predictions, self._labels), head.next, head.reached, strict=True):
-            intake.restore(offset, reached)
+        self._predictions.restore(head.next[0], head.reached[0])
+        self._labels.restore(head.next[1], head.reached[1])
         self._closed, self._events, self._sequence = head.closed, head.events, head.sequence
         self._dead_letters, self._arrived, self._idle_from = head.dead_letters, head.arrived, head.idle_from
 
@@ -334,10 +334,11 @@ class Shard:
                 view = snapshots.view(model)
                 if name in self._learners:
                     view.challengers = self._learners[name].views()
+                    view.notes += self._learners[name].notes()
                 self._views[name] = (model.revision, view)
         return ShardView(
             partition=self.partition,
-            models=[view for _, view in self._views.values()],
+            models=[self._views[name][1] for name in sorted(self._views)],
             dead_letters=dict(self._dead_letters),
             events=self._events,
             buffered=self._predictions.waiting + self._labels.waiting,

@@ -38,10 +38,14 @@ class Traffic(Struct):
 class Course:
     """One chunk of one model."""
 
-    def __init__(self, traffic: Traffic, outcomes: Outcomes, layout: Layout | None, cells: int) -> None:
+    def __init__(
+        self, traffic: Traffic, outcomes: Outcomes, layout: Layout | None, cells: int, also: Ints | None = None
+    ) -> None:
+        """`cells` is the width of the feature histogram; `also` are ticks to look at though they add nothing."""
         self.traffic, self.outcomes = traffic, outcomes
         self._layout, self._cells = layout, cells
-        self.ticks: Ints = np.union1d(traffic.tick, outcomes.tick)
+        others = outcomes.tick if also is None else np.concatenate([outcomes.tick, also])
+        self.ticks: Ints = np.union1d(traffic.tick, others)
         self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
         self._added = layout.contributions(outcomes).T if layout is not None and len(outcomes) else None
@@ -54,9 +58,7 @@ class Course:
         traffic = Traffic(none, none, segments, np.empty(0, np.bool_), none, np.empty((0, 0), np.int64))
         scores = np.empty((0, 1))
         outcomes = Outcomes(none, whole, none, whole, whole, none, scores, segments, whole)
-        course = cls(traffic, outcomes, layout, cells)
-        course.ticks = np.array([tick])
-        return course
+        return cls(traffic, outcomes, layout, cells, np.array([tick]))
 
     @property
     def ends(self) -> npt.NDArray[np.float64]:

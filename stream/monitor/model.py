@@ -27,6 +27,7 @@ from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.stored import Counters, Head, Histogram
+from stream.monitor.vocabulary import name_of
 from stream.monitor.watches import Flow, Watches
 from stream.monitor.window import Window
 
@@ -218,15 +219,29 @@ class ModelMonitor:
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def _count(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
-        """Counts rows of one task: refuses what means nothing under it, then goes pane by pane of the watermark."""
+        """Counts rows of one task, pane by pane of the watermark."""
+        pane_p, pane_l = (self._panes_at(rows.tick) for rows in (guesses, truths))
+        for pane in np.union1d(pane_p, pane_l).tolist():
+            self._pass(self._tick_of(pane))
+            p, q = (
+                slice(int(np.searchsorted(panes, pane)), int(np.searchsorted(panes, pane, side="right")))
+                for panes in (pane_p, pane_l)
+            )
+            part_p, part_l = guesses.part(p.start, p.stop), truths.part(q.start, q.stop)
+            self._count_pane(part_p, part_l, applied, skip_p + p.start, skip_l + q.start)
+
+    def _count_pane(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
+        """Counts rows within one pane of the watermark, and refuses what means nothing under the task."""
         values = [event.prediction for event in guesses.events]
         errors = [event.error for event in guesses.events]
         failed = np.array([v is None or e is not None for v, e in zip(values, errors, strict=True)], np.bool_)
+        self._meet(guesses, truths, failed)
         if not failed.any():
             predicted, good_p, why = self._coded(values)
         else:
-            predicted, good_p, why = self._coded([0.0 if bad else v for v, bad in zip(values, failed, strict=True)])
-            good_p |= failed
+            predicted, good_p = np.zeros(len(values)), failed.copy()
+            ok = np.flatnonzero(~failed)
+            predicted[ok], good_p[ok], why = self._coded([values[row] for row in ok])
         actual, good_l, why_l = self._coded([event.label for event in truths.events])
         for good, into, skip in ((good_p, applied.predictions, skip_p), (good_l, applied.labels, skip_l)):
             into += [Refused(int(row) + skip, Refusal.INVALID, why or why_l) for row in np.flatnonzero(~good)]
@@ -234,29 +249,53 @@ class ModelMonitor:
             self._grow()
         scores = self._scores(guesses.events)
         segments = self.segments.columns(guesses.events)
-        rows_p, rows_l = np.flatnonzero(good_p), np.flatnonzero(good_l)
-        pane_p, pane_l = (self._panes_at(rows.tick) for rows in (guesses, truths))
-        weight = intake.weights(truths.events)
-        for pane in np.union1d(pane_p, pane_l).tolist():
-            self._pass(self._tick_of(pane))
-            p = rows_p[np.searchsorted(pane_p[rows_p], pane) : np.searchsorted(pane_p[rows_p], pane, side="right")]
-            q = rows_l[np.searchsorted(pane_l[rows_l], pane) : np.searchsorted(pane_l[rows_l], pane, side="right")]
-            events = _picked(guesses.events, p)
-            observed = _picked(truths.events, q)
-            self._chunk(
-                events,
-                Incoming(
-                    [event.id for event in events],
-                    guesses.tick[p],
-                    guesses.ts[p],
-                    predicted[p],
-                    scores[p],
-                    segments[p],
-                    [event.features for event in events] if self.join.keeps_payload else None,
-                ),
-                failed[p],
-                Observed([e.id for e in observed], truths.tick[q], truths.ts[q], actual[q], weight[q]),
-            )
+        p, q = np.flatnonzero(good_p), np.flatnonzero(good_l)
+        events, observed = _picked(guesses.events, p), _picked(truths.events, q)
+        self._chunk(
+            events,
+            Incoming(
+                [event.id for event in events],
+                guesses.tick[p],
+                guesses.ts[p],
+                predicted[p],
+                scores[p],
+                segments[p],
+                [event.features for event in events] if self.join.keeps_payload else None,
+            ),
+            failed[p],
+            Observed(
+                [event.id for event in observed],
+                truths.tick[q],
+                truths.ts[q],
+                actual[q],
+                intake.weights(observed),
+            ),
+        )
+
+    def _meet(self, guesses: Guesses, truths: Truths, failed: Flags) -> None:
+        """Gives codes to classes that are new in order of their ticks, predictions first, however events are sliced."""
+        if self.task is None or self.task == "regression":
+            return
+        vocabulary = self.classes.vocabulary
+        new = {event.prediction for event in guesses.events} | {event.label for event in truths.events}
+        new -= vocabulary.keys()
+        scored: set[str] = set()
+        if self.task == "multiclass":
+            scored = {name for event in guesses.events for name in event.scores or ()} - vocabulary.codes.keys()
+        if not new and not scored:
+            return
+        met: list[tuple[int, int, float | str | bool]] = []
+        for event, tick, bad in zip(guesses.events, guesses.tick.tolist(), failed.tolist(), strict=True):
+            if event.prediction is not None and event.prediction in new and not bad:
+                met.append((tick, 0, event.prediction))
+            met += [(tick, 0, name) for name in event.scores or () if name in scored]
+        met += [
+            (tick, 1, event.label)
+            for event, tick in zip(truths.events, truths.tick.tolist(), strict=True)
+            if event.label in new
+        ]
+        for _, _, value in sorted(met, key=lambda each: each[:2]):
+            vocabulary.code(name_of(value))
 
     def _coded(self, values: list[float | str | bool | None] | list[float | str | bool]) -> tuple[Floats, Flags, str]:
         """Values as the numbers that are joined and summed, which of them mean something, and why the others do not."""
@@ -306,7 +345,7 @@ class ModelMonitor:
         counters.outcomes += len(outcomes)
         self._note_version(who)
         traffic, values = self._traffic(who, waiting, events, incoming, failed)
-        course = Course(traffic, outcomes, self.layout, self.normal.width)
+        course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)
         for index, segments in course.commit(self.panes, self.windows).items():

@@ -70,13 +70,13 @@ def metrics(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
 
 
 def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
-    if m.normal.layout is None or not len(sums.features):
+    if m.normal.layout is None or not sums.features.any():
         return {}
     return drift.scores(m.normal.layout, sums.features)
 
 
 def _quality(m: ModelMonitor, sums: Sums) -> dict[str, Quality]:
-    if m.normal.layout is None or not len(sums.features):
+    if m.normal.layout is None or not sums.features.any():
         return {}
     return quality.counts(m.normal.layout, sums.features)
 
@@ -127,7 +127,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
         sums = window.sums
         predictions, labels = _counts(sums, segment)
         whole = segment == 0
-        features = m.normal.layout is not None and len(sums.features) > 0
+        features = m.normal.layout is not None and bool(sums.features.any())
         shown.append(
             WindowView(
                 seconds=window.seconds,
@@ -166,6 +166,7 @@ def _rules(m: ModelMonitor) -> list[RuleView]:
                 threshold=state.bound,
                 since=state.since,
                 summary="" if last is None else last.summary,
+                feature=watch.subject.feature,
             )
         )
     return shown

@@ -81,7 +81,7 @@ def scored(name: str, course: Course, window: Window, segment: int, m: ModelMoni
         elif tick:
             observed[tick] = observed[tick - 1]
             continue
-        value = performance.score_metric(name, m.layout, sums.scores[segment], tallies[tick])
+        value = performance.score_metric(name, m.layout, sums.scores[segment], m.classes.names)
         observed[tick] = np.nan if value is None else value
     return observed, tallies[:, OUTCOMES]
 

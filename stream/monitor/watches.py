@@ -215,6 +215,7 @@ class Look:
         self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
         self._tallies: dict[tuple[int, int], Ints] = {}
         self._cells: dict[int, Ints] = {}
+        self._distances: dict[tuple[int, str], Floats] = {}
 
     @property
     def course(self) -> Course:
@@ -273,8 +274,11 @@ class Look:
         layout, feature = self.m.normal.layout, watch.subject.feature
         if layout is None or feature is None or not len(self._drift_ticks) or feature not in layout.names:
             return None
-        counts = self.cells(watch.window)
-        observed = drift.one(layout, counts, feature, watch.rule.test or "psi")
+        counts, test = self.cells(watch.window), watch.rule.test or "psi"
+        key = watch.window, test
+        if key not in self._distances:
+            self._distances[key] = drift.every(layout, counts, test)
+        observed = self._distances[key][:, layout.names.index(feature)]
         return self.course.ends[self._drift_ticks], observed, drift.samples(layout, counts, feature)
 
     def _quality(self, watch: Watch, name: str) -> tuple[Floats, Floats, Ints] | None:

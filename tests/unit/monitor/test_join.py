@@ -16,7 +16,9 @@ Event = tuple[bool, int, int]
 events = st.lists(st.tuples(st.booleans(), st.integers(0, 12), st.integers(0, 2)), max_size=60)
 
 
-def naive(timeline: list[tuple[int, bool, int, int]]) -> tuple[list[tuple[int, int, int]], int, int, set[int], set[int]]:
+def naive(
+    timeline: list[tuple[int, bool, int, int]],
+) -> tuple[list[tuple[int, int, int]], int, int, set[int], set[int]]:
     """Outcomes as (tick, id, number of the label), repeats of each side, pending, early."""
     pending: dict[int, int] = {}
     early: dict[int, int] = {}

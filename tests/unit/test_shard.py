@@ -1,0 +1,332 @@
+"""A shard: the same whatever the slicing, the restarts and the order between the topics; every event counted once."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
+from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.shard import Shard
+from stream.view import Counts
+
+START = 1_700_000_000.0
+BEHIND: frozenset[Side] = frozenset(("predictions", "labels"))
+
+RULES = (
+    Rule(name="accuracy", metric="accuracy", below=0.75, window=60.0, segment="*", min_samples=20, hold=3.0),
+    Rule(name="auc", metric="roc_auc", below=0.8, window=60.0, min_samples=20),
+    Rule(name="feature", feature="*", test="psi", above=0.1, window=60.0, min_samples=40),
+    Rule(name="output", feature="prediction", test="ks", above=0.2, window=60.0, min_samples=40),
+    Rule(name="missing", metric="missing_rate", feature="amount", above=0.1, min_samples=20),
+    Rule(name="failures", metric="prediction_error_rate", above=0.02, min_samples=20),
+    Rule(name="slow", metric="latency_p95", above=30.0, min_samples=20),
+    Rule(name="coverage", metric="coverage", below=0.5, min_samples=20),
+    Rule(name="adwin", detector="river.drift.ADWIN", signal="loss", params={"delta": 0.1}),
+    Rule(name="hinkley", detector="river.drift.PageHinkley", signal="feature:amount", params={"threshold": 10}),
+    Rule(name="silence", absent="labels", hold=5.0),
+)
+LEARN = Learn(
+    challengers=(
+        Challenger(
+            name="logreg", model=("river.preprocessing.StandardScaler", "river.linear_model.LogisticRegression")
+        ),
+    ),
+    save_every=30,
+)
+MODEL = Model(
+    pane=10.0,
+    windows=(60.0, 120.0),
+    horizon=40.0,
+    segments=("country",),
+    reference=Reference(first=50),
+    rules=RULES,
+    learn=LEARN,
+)
+CONFIG = Config(models={"m": MODEL, "r": Model(pane=10.0, windows=(60.0,))}, limits=Limits(segments=5))
+
+Records = dict[Side, list[StoredRecord]]
+
+
+def record(offset: int, ts: float, body: dict[str, object] | bytes) -> StoredRecord:
+    value = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return StoredRecord(offset, int(ts * 1000), value, b"m")
+
+
+def traffic(seed: int, count: int, step: float) -> Records:
+    """Predictions of two models and their labels with every kind of irregularity, each topic in its own order."""
+    rng = random.Random(seed)
+    events: list[tuple[float, Side, dict[str, object] | bytes]] = []
+    for number in range(count):
+        ts = START + number * step
+        model = "m" if rng.random() < 0.8 else "r"
+        score = rng.random()
+        truth = rng.random() < (score if number < count / 2 else 1 - score)
+        event: dict[str, object] = {
+            "model": model,
+            "id": f"e{number}",
+            "ts": ts,
+            "prediction": int(score > 0.5) if model == "m" else score * 10 + 0.1,
+            "score": score,
+            "features": {"amount": rng.gauss(number / count, 1), "kind": rng.choice("abc")},
+            "attributes": {"country": rng.choice(["BR", "DE", "US", "FR", "NO", "SE"])},
+            "latency_ms": rng.expovariate(1 / 20),
+        }
+        if rng.random() < 0.05:
+            event["error"], event["prediction"] = "timeout", None
+        if rng.random() < 0.1:
+            event["features"] = {"kind": 7, "amount": None}
+        events.append((ts, "predictions", event))
+        if rng.random() < 0.05:
+            events.append((ts + rng.random() * 5, "predictions", event))
+        label = {"model": model, "id": f"e{number}", "label": int(truth) if model == "m" else score * 9.0}
+        for _ in range(rng.choice((0, 1, 1, 1, 1, 1, 1, 2))):
+            at = ts + rng.choice((-3.0, 0.0, 1.0, 5.0, 60.0)) * rng.random()
+            events.append((at, "labels", {**label, "ts": at}))
+        if rng.random() < 0.05:
+            events.append(
+                (ts, rng.choice(("predictions", "labels")), rng.choice((b"{", b"", b'{"model":"m"}', b"\xff")))
+            )
+    # Each topic is nearly in order of event time, as services publish.
+    events.sort(key=lambda each: each[0] + rng.random())
+    found: Records = {"predictions": [], "labels": []}
+    for ts, side, body in events:
+        found[side].append(record(len(found[side]), ts, body))
+    return found
+
+
+def slices(records: Records, sizes: Iterator[int]) -> Iterator[dict[Side, list[StoredRecord]]]:
+    at: dict[Side, int] = {"predictions": 0, "labels": 0}
+    while any(at[side] < len(records[side]) for side in at):
+        part: dict[Side, list[StoredRecord]] = {}
+        for side in ("predictions", "labels"):
+            size = next(sizes)
+            part[side] = records[side][at[side] : at[side] + size]
+            at[side] += size
+        yield part
+
+
+def constant(size: int) -> Iterator[int]:
+    while True:
+        yield size
+
+
+def told(effects: list[Outgoing]) -> dict[Channel, list[tuple[str, bytes]]]:
+    found: dict[Channel, list[tuple[str, bytes]]] = {channel: [] for channel in Channel}
+    for effect in effects:
+        # A pickle is not byte for byte the same after a restore; what it does is.
+        value = b"" if effect.channel is Channel.ARTIFACTS else effect.value
+        if effect.channel is Channel.UPDATES:
+            value = msgspec.json.encode({**json.loads(value), "sha256": ""})
+        found[effect.channel].append((effect.key, value))
+    found[Channel.DEAD_LETTERS].sort()
+    return found
+
+
+def run(records: Records, sizes: Iterator[int]) -> tuple[Shard, list[Outgoing]]:
+    shard, effects = Shard(0, CONFIG), []
+    for part in slices(records, sizes):
+        effects += shard.apply(part, Clock(START + 1e6, BEHIND))
+    return shard, effects + shard.finish()
+
+
+@pytest.mark.parametrize("step", [0.01, 0.4, 7.0])
+def test_any_slicing_gives_the_same(step: float) -> None:
+    records = traffic(1, 150, step)
+    whole, effects = run(records, constant(10_000))
+    assert {effect.channel for effect in effects} == set(Channel)
+    for size in (1, 7, 100):
+        shard, same = run(records, constant(size))
+        assert told(same) == told(effects)
+        assert shard.view() == whole.view()
+
+
+@given(st.integers(0, 1000), st.lists(st.integers(0, 60), min_size=20, max_size=20), st.sampled_from([0.05, 1.0, 20.0]))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_drawn_slicings_give_the_same(seed: int, sizes: list[int], step: float) -> None:
+    records = traffic(seed, 80, step)
+    whole, effects = run(records, constant(10_000))
+    shard, same = run(records, (size for _ in constant(0) for size in [*sizes, 50]))
+    assert told(same) == told(effects)
+    assert shard.view() == whole.view()
+
+
+@pytest.mark.parametrize("step", [0.05, 0.4, 7.0])
+def test_restored_at_any_moment_is_as_never_stopped(step: float) -> None:
+    records = traffic(2, 150, step)
+    whole, effects = run(records, constant(50))
+    rows: dict[str, bytes] = {}
+    seen: dict[int, Outgoing] = {}
+    shard = Shard(0, CONFIG)
+    at: dict[Side, int] = {"predictions": 0, "labels": 0}
+    calls = 0
+    while any(at[side] < len(records[side]) for side in at):
+        part: dict[Side, list[StoredRecord]] = {side: records[side][at[side] : at[side] + 29] for side in at}
+        shard.apply(part, Clock(START + 1e6, BEHIND))
+        at = {side: at[side] + 29 for side in at}
+        calls += 1
+        if calls % 2 == 0:
+            delta = shard.delta()
+            for key in delta.delete:
+                rows.pop(key, None)
+            rows |= delta.put
+            seen |= {effect.seq: effect for effect in shard.outbox}
+            if calls % 3 == 0 and shard.outbox:
+                shard.published(shard.outbox[-1].seq)
+        if calls % 5 == 0:
+            shard = Shard.restore(0, CONFIG, sorted(rows.items()))
+            at = {side: offset or 0 for side, offset in shard.next.items()}
+    shard.finish()
+    seen |= {effect.seq: effect for effect in shard.outbox}
+    assert told([seen[seq] for seq in sorted(seen)]) == told(effects)
+    assert shard.view() == whole.view()
+
+
+def conserved(counts: Counts) -> bool:
+    predictions = (
+        counts.outcomes + counts.pending + counts.expired_predictions + counts.duplicate_predictions + counts.errors
+    )
+    labels = counts.outcomes + counts.early + counts.expired_labels + counts.duplicate_labels
+    return counts.predictions == predictions and counts.labels == labels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_event_is_counted_once_at_any_moment(seed: int) -> None:
+    records = traffic(seed, 150, 0.5)
+    shard = Shard(0, CONFIG)
+    for part in slices(records, constant(31)):
+        shard.apply(part, Clock(START + 1e6, BEHIND))
+        assert all(conserved(model.counts) for model in shard.view().models)
+    shard.finish()
+    view = shard.view()
+    taken = sum(model.counts.predictions + model.counts.labels for model in view.models)
+    refused = sum(view.dead_letters.values())
+    assert taken + refused == len(records["predictions"]) + len(records["labels"])
+    assert next(model for model in view.models if model.model == "m").counts.expired_predictions
+
+
+def test_a_dead_letter_carries_the_bytes_and_where_they_were() -> None:
+    shard = Shard(3, CONFIG)
+    bad = [b"\xff\xfe", b'{"model": "m", "id": "1", "ts": "yesterday", "prediction": 1}', b"[1, 2]"]
+    shard.apply({"predictions": [record(10 + n, START, body) for n, body in enumerate(bad)]}, Clock(START, BEHIND))
+    letters = [effect for effect in shard.finish() if effect.channel is Channel.DEAD_LETTERS]
+    assert [letter.value for letter in letters] == bad
+    headers = [dict(letter.headers) for letter in letters]
+    assert [header["offset"] for header in headers] == [b"10", b"11", b"12"]
+    assert {header["topic"] for header in headers} == {b"predictions"}
+    assert {header["partition"] for header in headers} == {b"3"}
+    assert [header["reason"] for header in headers] == [b"not_json", b"bad_time", b"invalid"]
+    assert shard.next["predictions"] == 13
+
+
+def test_an_event_from_the_future_is_refused_and_moves_no_clock() -> None:
+    shard = Shard(0, CONFIG)
+    late = {"model": "m", "id": "1", "ts": START + 10 * 365 * 86400, "prediction": 1}
+    shard.apply({"predictions": [StoredRecord(0, int(START * 1000), msgspec.json.encode(late))]}, Clock(START))
+    shard.finish()
+    assert Counter(shard.view().dead_letters) == {"future": 1}
+    assert shard.view().models == []
+
+
+def test_a_topic_with_a_backlog_holds_the_other_back() -> None:
+    shard = Shard(0, CONFIG)
+    guess = {"model": "m", "id": "1", "ts": START + 10, "prediction": 1}
+    shard.apply({"predictions": [record(0, START + 10, guess)]}, Clock(START + 10, frozenset({"labels"})))
+    assert shard.buffered["predictions"] == 1
+    truth = {"model": "m", "id": "0", "ts": START + 20, "label": 1}
+    shard.apply({"labels": [record(0, START + 20, truth)]}, Clock(START + 20, frozenset({"labels"})))
+    assert shard.buffered == {"predictions": 0, "labels": 1}
+
+
+def test_the_clock_closes_a_tick_so_that_an_alert_does_not_wait_for_the_next_event() -> None:
+    rule = Rule(name="failures", metric="prediction_error_rate", above=0.5, min_samples=1)
+    shard = Shard(0, Config(models={"m": Model(rules=(rule,))}))
+    failed = {"model": "m", "id": "1", "ts": START, "prediction": None, "error": "boom"}
+    assert shard.apply({"predictions": [record(0, START, failed)]}, Clock(START)) == []
+    assert shard.apply({}, Clock(START + 0.4)) == []
+    (alert,) = shard.apply({}, Clock(START + 0.5))
+    assert json.loads(alert.value)["rule"] == "failures"
+    assert shard.urgent
+
+
+def test_silence_is_noticed_by_the_clock_even_after_a_restart() -> None:
+    rule = Rule(name="silence", absent="predictions", hold=60.0)
+    config = Config(models={"m": Model(rules=(rule,))})
+    shard = Shard(0, config)
+    guess = {"model": "m", "id": "1", "ts": START, "prediction": 1}
+    shard.apply({"predictions": [record(0, START, guess)]}, Clock(START))
+    shard.apply({}, Clock(START + 1))
+    rows = shard.delta().put
+    restored = Shard.restore(0, config, sorted(rows.items()))
+    told_at = [
+        second for second in range(2, 200) if restored.apply({}, Clock(START + second, idle=True)) and restored.urgent
+    ]
+    # The tick of the event ends half a second after it began.
+    assert told_at[:1] == [60]
+
+
+def test_an_unknown_model_is_refused_by_policy() -> None:
+    shard = Shard(0, Config(unknown_models="dead-letter"))
+    shard.apply(
+        {"predictions": [record(0, START, {"model": "x", "id": "1", "ts": START, "prediction": 1})]}, Clock(START)
+    )
+    shard.finish()
+    assert shard.view().dead_letters == {"unknown_model": 1}
+
+
+def test_a_model_over_the_limit_is_refused() -> None:
+    shard = Shard(0, Config(limits=Limits(models=2)))
+    events = [record(n, START, {"model": f"m{n}", "id": "1", "ts": START, "prediction": 1}) for n in range(5)]
+    shard.apply({"predictions": events}, Clock(START))
+    shard.finish()
+    assert shard.view().dead_letters == {"too_many_models": 3}
+    assert len(shard.view().models) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "task"),
+    [
+        ([0, 1, 1], [0, 1, 0], "binary"),
+        ([True, False, True], [1, 0, 1], "binary"),
+        (["cat", "dog", "cow"], ["cat", "dog", "cow"], "multiclass"),
+        ([1, 0, 2], [1, 0, 2], "multiclass"),
+        ([1.0, 2.5, 3.0], [1.0, 2.0, 3.0], "regression"),
+        ([250_000, 1, 2], [3, 4, 5], "regression"),
+    ],
+)
+def test_a_task_is_inferred_and_follows_what_values_say(values: list[object], labels: list[object], task: str) -> None:
+    shard = Shard(0, Config())
+    guesses = [
+        record(n, START + n, {"model": "x", "id": str(n), "ts": START + n, "prediction": value})
+        for n, value in enumerate(values)
+    ]
+    truths = [
+        record(n, START + n, {"model": "x", "id": str(n), "ts": START + n, "label": value})
+        for n, value in enumerate(labels)
+    ]
+    shard.apply({"predictions": guesses, "labels": truths}, Clock(START + 10))
+    shard.finish()
+    (model,) = shard.view().models
+    assert model.task == task
+    assert model.counts.outcomes == 3
+    assert conserved(model.counts)
+
+
+def test_a_third_class_of_a_binary_model_goes_to_the_dead_letters() -> None:
+    shard = Shard(0, Config(models={"m": Model(task="binary", positive="yes")}))
+    values = ["yes", "no", "maybe"]
+    events = [
+        record(n, START + n, {"model": "m", "id": str(n), "ts": START + n, "prediction": value})
+        for n, value in enumerate(values)
+    ]
+    shard.apply({"predictions": events}, Clock(START + 10))
+    (letter,) = [effect for effect in shard.finish() if effect.channel is Channel.DEAD_LETTERS]
+    assert b"third class" in dict(letter.headers)["detail"]
+    assert shard.view().models[0].counts.predictions == 2
