@@ -308,10 +308,10 @@ class Shard:
         for content in parts.get("normal", {}).values():
             model.normal.restore(unpack(Stored, content))
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
-        model.restore(unpack(Head, parts["head"][""]), sorted(panes, key=lambda pane: pane.index), loads)
-        pending, early = parts.get("pending", {}), parts.get("early", {})
-        model.join.restore_pending(list(pending), [unpack(Waiting, content) for content in pending.values()])
-        model.join.restore_early(list(early), [unpack(Early, content) for content in early.values()])
+        pending = {event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()}
+        early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
+        head = unpack(Head, parts["head"][""])
+        model.restore(head, sorted(panes, key=lambda pane: pane.index), pending, early, loads)
         for block, content in parts.get("settled", {}).items():
             model.join.settled.restore(block, unpack(Block, content))
         for content in parts.get("learner", {}).values():

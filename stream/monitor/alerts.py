@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TypeVar
 
+import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import Rule
@@ -83,6 +84,17 @@ def build(subject: Subject, transition: Transition, evidence: Evidence | None = 
         coverage=_known(evidence.coverage),
         window=_known(evidence.window),
         explanation=_known(evidence.explanation),
+    )
+
+
+def resolved(alert: Alert, time: float, why: str) -> Alert:
+    """The end of a firing alert for a reason that no rule sees, at event time `time`."""
+    return msgspec.structs.replace(
+        alert,
+        id=_digest([alert.fingerprint, alert.id, "resolved"]),
+        state="resolved",
+        ts=max(time, alert.ts),
+        summary=f"resolved: {why} ({alert.summary})",
     )
 
 

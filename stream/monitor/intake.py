@@ -65,6 +65,11 @@ class Segments:
             self._code_of(f"{attribute}={OTHER}")
         self._dimensions = [_Dimension(self, attribute) for attribute in self.attributes]
 
+    @property
+    def unknown(self) -> list[int]:
+        """The segment codes of an event whose attributes are not known any more."""
+        return [0, *(self._code_of(f"{attribute}={OTHER}") for attribute in self.attributes)]
+
     def code(self, name: str) -> int | None:
         """The code of a segment that has been seen."""
         return self._codes.get(name)

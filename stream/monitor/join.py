@@ -351,8 +351,8 @@ class Join:
             self._payload[slot] if self.keeps_payload else None,
         )
 
-    def restore_pending(self, ids: list[str], rows: list[Waiting]) -> None:
-        """Takes back stored pending predictions."""
+    def restore_pending(self, ids: list[str], rows: list[Waiting], segments: list[int] | None = None) -> None:
+        """Takes back stored pending predictions; `segments` stand for the stored ones where those mean nothing now."""
         if not ids:
             return
         width = self._scores.shape[1]
@@ -366,13 +366,14 @@ class Join:
                 np.array([row.ts for row in rows], np.float64),
                 np.array([row.predicted for row in rows], np.float64),
                 scores,
-                np.array([row.segments for row in rows], np.int64).reshape(len(rows), -1),
+                np.array([segments or row.segments for row in rows], np.int64).reshape(len(rows), -1),
                 [row.payload for row in rows] if self.keeps_payload else None,
             ),
             hashes(ids),
         )
         self.pending.update(zip(ids, slots.tolist(), strict=True))
-        self._fresh.clear()
+        if segments is None:
+            self._fresh.clear()
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""

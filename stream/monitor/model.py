@@ -20,13 +20,13 @@ from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Tas
 from stream.monitor import intake, snapshots, turning
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course, Traffic
-from stream.monitor.join import Incoming, Join, Joined, Observed
+from stream.monitor.join import Early, Incoming, Join, Joined, Observed, Waiting
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
-from stream.monitor.stored import Counters, Head, Histogram
+from stream.monitor.stored import Counters, Head, Histogram, Measured
 from stream.monitor.vocabulary import name_of
 from stream.monitor.watches import Flow, Watches
 from stream.monitor.window import Window
@@ -141,6 +141,7 @@ class ModelMonitor:
         """Takes all events of ticks below `limit`; event time has come to the start of tick `limit`."""
         applied = Applied([], [], [], [])
         self._emissions, self._lessons = applied.emissions, applied.lessons
+        self._alert(self.watches.dismiss(self))
         self.revision += 1
         if self.position < 0:
             first = min(int(rows.tick[0]) for rows in (guesses, truths) if len(rows.tick))
@@ -162,6 +163,7 @@ class ModelMonitor:
         self._emissions = emissions
         if limit > self.tick:
             self.revision += 1
+            self._alert(self.watches.dismiss(self))
             self._pass(limit)
         return emissions
 
@@ -576,29 +578,69 @@ class ModelMonitor:
             notes=self.notes,
             last_cell=self.watches.last_cell,
             watches=self.watches.states(),
+            measured=Measured.by(self.spec),
         )
 
-    def restore(self, head: Head, panes: list[Pane], loads: Callable[[bytes], Any]) -> None:
-        """Goes on from a checkpoint; waiting events, settled ids and the reference are restored apart."""
+    def restore(
+        self,
+        head: Head,
+        panes: list[Pane],
+        pending: dict[str, Waiting],
+        early: dict[str, Early],
+        loads: Callable[[bytes], Any],
+    ) -> None:
+        """Goes on from a checkpoint; settled ids and the reference are restored apart.
+
+        Where the configuration has changed what panes mean, they are dropped and measuring begins anew; what waits for
+        its label still waits, and every event still counts once.
+        """
+        same = head.measured == Measured.by(self.spec)
         self.task, self.firm = head.task, head.firm
         self.classes = intake.Classes(self.limits.classes, head.classes, head.positive)
-        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:])
+        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:] if same else [])
         if head.task is not None:
             self.layout = Layout(head.task, head.width, head.positive)
         self.counters = head.counters
         self.join.duplicate_predictions, self.join.duplicate_labels, self.join.settled.early = head.join
-        self.stale, self.position, self.tick, self.floor = head.stale, head.position, head.tick, head.floor
-        self.version, self.recent, self.alerts_total = head.version, head.recent, head.alerts_total
-        self.latency, self.delay, self.notes = head.latency, head.delay, head.notes
+        self.tick, self.version, self.notes = head.tick, head.version, head.notes
+        self.recent, self.alerts_total, self.latency, self.delay = (
+            *(head.recent, head.alerts_total),
+            *(head.latency, head.delay),
+        )
         if head.task == "multiclass":
             self.join.widen(len(head.classes))
-        self.panes = {pane.index: pane for pane in panes}
-        for window in self.windows:
-            window.last = self.position
-            window.rebuild(self.panes)
-        self.watches.last_cell = head.last_cell
+        self.join.restore_pending(list(pending), list(pending.values()), None if same else self.segments.unknown)
+        self.join.restore_early(list(early), list(early.values()))
+        if same:
+            self.stale, self.position, self.floor = head.stale, head.position, head.floor
+            self.panes = {pane.index: pane for pane in panes}
+            for pane in panes:
+                if len(pane.sums.features) not in (0, self.normal.width):
+                    # Counted by another reference.
+                    pane.sums.features = np.zeros(0, np.int64)
+            for window in self.windows:
+                window.last = self.position
+                window.rebuild(self.panes)
+            self.watches.last_cell = head.last_cell
+        else:
+            self._measure_anew(head, panes)
         self.watches.restore(head.watches, loads)
         self.watches.refresh(self)
+
+    def _measure_anew(self, head: Head, panes: list[Pane]) -> None:
+        """The panes that are stored are of another length, or of other segments, or of another task."""
+        self.notes.append("the configuration has changed what is measured: metrics and windows begin anew")
+        self.gone.update(pane.index for pane in panes)
+        if self.position < 0 and self.tick >= 0:
+            self._start(self._pane_at(self.tick))
+        if self.spec.task is not None and self.task is not None:
+            if self.spec.task != self.task:
+                self.join.recode(self.task, self.spec.task, self.classes.vocabulary)
+            self.task = self.spec.task
+        if self.spec.positive is not None:
+            self.classes.positive = self.classes.vocabulary.code(name_of(self.spec.positive))
+        if self.task is not None:
+            self.layout = Layout(self.task, max(2, len(self.classes.names)), self.classes.positive)
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:

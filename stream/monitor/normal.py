@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from msgspec import Struct
 
-from stream.config import Limits, Model
+from stream.config import FeatureKind, Limits, Model
+from stream.config import Reference as References
 from stream.events import Prediction, Scalar, Task
 from stream.monitor import reference as references
 from stream.monitor.columns import Floats, Ints
@@ -26,6 +27,8 @@ class Stored(Struct):
     builder: bytes | None
     by_class: bool | None
     new: dict[str, int]
+    made_by: tuple[References, dict[str, FeatureKind] | None]
+    """What the configuration said about the reference and the features."""
 
 
 class Normal:
@@ -99,10 +102,13 @@ class Normal:
     def state(self) -> Stored:
         """For a checkpoint."""
         reference = None if self.reference is None else references.to_bytes(self.reference)
-        return Stored(reference, None if self.builder is None else self.builder.state(), self.by_class, self.new)
+        builder = None if self.builder is None else self.builder.state()
+        return Stored(reference, builder, self.by_class, self.new, (self._spec.reference, self._spec.features))
 
     def restore(self, stored: Stored) -> None:
-        """Goes on from a checkpoint. A reference given by the configuration stays."""
+        """Goes on from a checkpoint, unless the configuration says otherwise now: then the reference begins anew."""
+        if stored.made_by != (self._spec.reference, self._spec.features):
+            return
         self.by_class, self.new = stored.by_class, stored.new
         if stored.reference is not None and self.reference is None:
             self.reference = references.from_bytes(stored.reference)

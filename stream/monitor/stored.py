@@ -10,6 +10,7 @@ from bisect import bisect_left
 import numpy as np
 from msgspec import Struct, field
 
+from stream.config import Model
 from stream.events import Alert, Task
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.machine import RuleState
@@ -86,8 +87,24 @@ class WatchState(Struct):
     rule: str
     segment: str
     feature: str | None
+    made_for: str
+    """A digest of the rule: under another one the state means nothing."""
     state: RuleState
     detector: bytes | None = None
+
+
+class Measured(Struct, frozen=True):
+    """What of a model's configuration decides what its panes mean."""
+
+    pane: float
+    segments: tuple[str, ...]
+    task: Task | None
+    positive: float | str | bool | None
+
+    @classmethod
+    def by(cls, spec: Model) -> Measured:
+        """The part of a specification."""
+        return cls(spec.pane, spec.segments, spec.task, spec.positive)
 
 
 class Head(Struct):
@@ -115,3 +132,4 @@ class Head(Struct):
     notes: list[str]
     last_cell: int
     watches: list[WatchState]
+    measured: Measured

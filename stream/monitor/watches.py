@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stream.config import Model, Rule
 from stream.events import Alert, Prediction, Span
 from stream.monitor import defaults, drift, performance, rules, values
-from stream.monitor.alerts import Evidence, Subject, build
+from stream.monitor.alerts import Evidence, Subject, build, resolved
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
+
+NO_LONGER_CONFIGURED = "its rule is no longer configured like this"
 
 _NONE: Floats = np.empty(0)
 _NO_SAMPLES: Ints = np.empty(0, np.int64)
@@ -106,12 +110,22 @@ class Watches:
     def _new(self, subject: Subject) -> Watch:
         seconds = subject.rule.window or min(self._spec.windows, default=0.0)
         watch = Watch(subject, self._spec.windows.index(seconds) if seconds in self._spec.windows else 0)
-        stored = self._stored.pop(watch.key, None)
-        if stored is not None:
+        stored = self._stored.get(watch.key)
+        if stored is not None and stored.made_for == made_for(subject.rule) and self._loads is not None:
+            del self._stored[watch.key]
             watch.state = stored.state
-            if watch.detector is not None and stored.detector is not None and self._loads is not None:
+            if watch.detector is not None and stored.detector is not None:
                 watch.detector.restore(stored.detector, self._loads)
         return watch
+
+    def dismiss(self, m: ModelMonitor) -> list[Alert]:
+        """Ends the alerts of rules that are no longer configured, or are configured otherwise."""
+        gone = [(each.rule, each.segment, each.feature) for each in self._stored.values() if _fires(each)]
+        self._stored = {}
+        if not gone:
+            return []
+        newest = {(alert.rule, alert.segment, alert.feature or None): alert for alert in reversed(m.recent)}
+        return [resolved(newest[key], m.tick * TICK, NO_LONGER_CONFIGURED) for key in gone if key in newest]
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -196,16 +210,26 @@ class Watches:
 
     def states(self) -> list[WatchState]:
         """For a checkpoint."""
-        stored = list(self._stored.values())
+        stored = []
         for watch in self._list:
             detector = None if watch.detector is None else watch.detector.snapshot()
-            stored.append(WatchState(*watch.key, watch.state, detector))
+            stored.append(WatchState(*watch.key, made_for(watch.rule), watch.state, detector))
         return stored
 
     def restore(self, states: list[WatchState], loads: Callable[[bytes], Any]) -> None:
         """Goes on from a checkpoint; `loads` unpickles detectors safely. A rule that is new begins from nothing."""
         self._loads = loads
         self._stored = {(stored.rule, stored.segment, stored.feature): stored for stored in states}
+
+
+def made_for(rule: Rule) -> str:
+    """A digest of all that decides what a rule's state means."""
+    told = structs.replace(rule, severity="info")
+    return blake2b(msgspec.json.encode(told, order="sorted"), digest_size=8).hexdigest()
+
+
+def _fires(stored: WatchState) -> bool:
+    return stored.state.phase is Phase.FIRING
 
 
 class Look:

@@ -330,3 +330,54 @@ def test_a_third_class_of_a_binary_model_goes_to_the_dead_letters() -> None:
     (letter,) = [effect for effect in shard.finish() if effect.channel is Channel.DEAD_LETTERS]
     assert b"third class" in dict(letter.headers)["detail"]
     assert shard.view().models[0].counts.predictions == 2
+
+
+CHANGES = {
+    "pane": {"pane": 20.0},
+    "segments": {"segments": ("kind", "country")},
+    "task": {"task": "multiclass"},
+    "regression": {"task": "regression"},
+    "positive": {"positive": 0},
+    "rules": {"rules": RULES[:1]},
+    "window": {"windows": (30.0,), "rules": ()},
+    "reference": {"reference": Reference(first=20)},
+    "features": {"features": {"amount": "numeric"}},
+    "learn": {"learn": Learn()},
+    "horizon": {"horizon": 10.0},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_configuration_keeps_every_event_counted_once(change: str) -> None:
+    records = traffic(3, 120, 0.5)
+    shard = Shard(0, CONFIG)
+    half: Records = {side: rows[: len(rows) // 2] for side, rows in records.items()}
+    for part in slices(half, constant(31)):
+        shard.apply(part, Clock(START + 1e6, BEHIND))
+    rows = shard.delta().put
+    changed = Config(models={"m": msgspec.structs.replace(MODEL, **CHANGES[change])}, limits=CONFIG.limits)
+    shard = Shard.restore(0, changed, sorted(rows.items()))
+    rest: Records = {side: records[side][shard.next[side] or 0 :] for side in half}
+    for part in slices(rest, constant(31)):
+        shard.apply(part, Clock(START + 1e6, BEHIND))
+        assert all(conserved(model.counts) for model in shard.view().models)
+    shard.finish()
+    view = shard.view()
+    taken = sum(model.counts.predictions + model.counts.labels for model in view.models)
+    assert taken + sum(view.dead_letters.values()) == sum(map(len, records.values()))
+    Shard.restore(0, changed, sorted((rows | shard.delta().put).items()))
+
+
+def test_an_alert_whose_rule_is_gone_is_resolved() -> None:
+    rule = Rule(name="failures", metric="prediction_error_rate", above=0.5, min_samples=1)
+    shard = Shard(0, Config(models={"m": Model(rules=(rule,))}))
+    failed = {"model": "m", "id": "1", "ts": START, "prediction": None, "error": "boom"}
+    shard.apply({"predictions": [record(0, START, failed)]}, Clock(START))
+    (firing,) = shard.finish()[:1]
+    restored = Shard.restore(0, Config(models={"m": Model(rules=())}), sorted(shard.delta().put.items()))
+    later = {**failed, "id": "2", "ts": START + 5}
+    restored.apply({"predictions": [record(1, START + 5, later)]}, Clock(START + 5))
+    alerts = [json.loads(effect.value) for effect in restored.finish() if effect.channel is Channel.ALERTS]
+    assert [(alert["state"], alert["fingerprint"]) for alert in alerts] == [
+        ("resolved", json.loads(firing.value)["fingerprint"])
+    ]
