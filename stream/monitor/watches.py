@@ -307,7 +307,7 @@ class Look:
 
     def _quality(self, watch: Watch, name: str) -> tuple[Floats, Floats, Ints] | None:
         layout, feature = self.m.normal.layout, watch.subject.feature
-        if layout is None or feature not in layout.names or feature is None or not len(self._drift_ticks):
+        if layout is None or feature is None or feature not in layout.names or not len(self._drift_ticks):
             return None
         observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
         return self.course.ends[self._drift_ticks], observed, samples
