@@ -119,9 +119,10 @@ class Join:
         self.duplicate_labels = 0
         self.oldest = math.inf
         """No waiting event is older than this event time, seconds."""
-        self._fresh: dict[str, None] = {}
+        self._fresh: dict[str, bool] = {}
+        """Ids of rows to store, and whether an older version of the row is in the store."""
         self._gone: list[str] = []
-        self._fresh_early: dict[str, None] = {}
+        self._fresh_early: dict[str, bool] = {}
         self._gone_early: list[str] = []
         self._free: list[int] = []
         self._ids: npt.NDArray[np.object_] = np.empty(0, np.object_)
@@ -187,7 +188,7 @@ class Join:
         if rows.payload is not None:
             for slot, payload in zip(taken, rows.payload, strict=True):
                 self._payload[slot] = payload
-        self._fresh.update(dict.fromkeys(rows.ids))
+        self._fresh.update(dict.fromkeys(rows.ids, False))
         return slots
 
     def _grow(self) -> None:
@@ -220,9 +221,7 @@ class Join:
         return Met(at, slots, {ids[row]: self._take_early(ids[row]) for row in at})
 
     def _take_early(self, event_id: str) -> Early:
-        if event_id in self._fresh_early:
-            del self._fresh_early[event_id]
-        else:
+        if self._fresh_early.pop(event_id, True):
             self._gone_early.append(event_id)
         return self.early.pop(event_id)
 
@@ -238,7 +237,7 @@ class Join:
             self.early[event_id] = Early(
                 int(observed.tick[row]), float(observed.ts[row]), float(observed.actual[row]), int(observed.weight[row])
             )
-            self._fresh_early[event_id] = None
+            self._fresh_early[event_id] = False
             self.oldest = min(self.oldest, float(observed.ts[row]))
 
     def _outcomes(self, observed: Observed, slots: Rows, hit: Rows, ids: list[str], met: Met) -> tuple[Joined, Rows]:
@@ -290,9 +289,7 @@ class Join:
     def _release(self, slots: Rows) -> None:
         fresh = self._fresh
         for event_id in self._ids[slots].tolist():
-            if event_id in fresh:
-                del fresh[event_id]
-            else:
+            if fresh.pop(event_id, True):
                 self._gone.append(event_id)
         self._ids[slots] = None
         listed = slots.tolist()
@@ -321,8 +318,8 @@ class Join:
 
     def recode(self, old: Task, new: Task, vocabulary: Vocabulary) -> None:
         """Waiting values under another task: class codes become numbers or numbers class codes, all stored again."""
-        self._fresh = dict.fromkeys(self.pending)
-        self._fresh_early = dict.fromkeys(self.early)
+        self._fresh = dict.fromkeys(self.pending, True)
+        self._fresh_early = dict.fromkeys(self.early, True)
         if "regression" not in (old, new):
             return
         convert = _as_number if new == "regression" else _as_code
@@ -372,8 +369,7 @@ class Join:
             hashes(ids),
         )
         self.pending.update(zip(ids, slots.tolist(), strict=True))
-        if segments is None:
-            self._fresh.clear()
+        self._fresh = {} if segments is None else dict.fromkeys(ids, True)
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""
