@@ -55,7 +55,7 @@ class SegmentView(Struct):
 
 
 class RuleView(Struct):
-    """One rule on one segment, and where its state machine stands."""
+    """One rule on one segment and, where it watches one, one feature; and where its state machine stands."""
 
     rule: str
     segment: str
@@ -66,6 +66,7 @@ class RuleView(Struct):
     threshold: float | None
     since: float | None
     summary: str
+    feature: str | None = None
 
 
 class ChallengerView(Struct):

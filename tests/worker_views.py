@@ -111,7 +111,7 @@ def model(name: str, task: str, seed: int = 0, **more: object) -> ModelView:
         "model": name, "task": task, "version": "2025.12.3", "watermark": NOW - 0.4, "counts": counts(outcomes),
         "segments": segments, "rules": [
             RuleView("concept-drift", "all", "concept_drift", "warning", "inactive", None, None, None, "ADWIN on loss"),
-            RuleView("feature-drift", "all", "data_drift", "warning", "inactive", 0.02, 0.25, None, "PSI of amount"),
+            RuleView("feature-drift", "all", "data_drift", "warning", "inactive", 0.02, 0.25, None, "", "amount"),
             RuleView("silence", "all", "traffic", "critical", "inactive", 0.4, 600.0, None, "no predictions for 10m"),
         ],
         "alerts": [], "alerts_total": {}, "latency_seconds": Buckets(LATENCY_BOUNDS, spread, 812.5),
@@ -140,7 +140,7 @@ def drifting(name: str = "card-fraud", seed: int = 5) -> ModelView:
         segments=[fallen, brazil, germany],
         rules=[
             RuleView("accuracy-drop", "all", "performance", "critical", "firing", 0.842, 0.9, NOW - 340, summary),
-            RuleView("feature-drift", "all", "data_drift", "warning", "firing", 0.47, 0.25, NOW - 290, "PSI of amount"),
+            RuleView("feature-drift", "all", "data_drift", "warning", "firing", 0.47, 0.25, NOW - 290, "far", "amount"),
             RuleView("auc-drop", "all", "performance", "warning", "pending", 0.91, 0.92, NOW - 40, "roc_auc below"),
             RuleView("silence", "all", "traffic", "critical", "inactive", 0.3, 600.0, None, "no predictions for 10m"),
         ],

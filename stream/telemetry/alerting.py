@@ -61,13 +61,14 @@ def _rule(name: str, expression: str, wait: str, severity: str, summary: str, de
 
 
 def _passed_on() -> dict[str, Any]:
-    by = "model, segment, rule, kind, severity"
+    by = "model, segment, rule, feature, kind, severity"
     return _rule(
         "StreamModelAlert",
         f"max by ({by}) ({names.FIRING.name}) == 1",
         "0s",
         "{{ $labels.severity }}",
-        "{{ $labels.rule }} fires for model {{ $labels.model }}, segment {{ $labels.segment }}.",
+        "{{ $labels.rule }} fires for model {{ $labels.model }}, segment {{ $labels.segment }}"
+        "{{ with $labels.feature }}, feature {{ . }}{{ end }}.",
         "The status page and the alert topic say since when, how sure, and which segments and features explain it.",
     )
 

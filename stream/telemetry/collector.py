@@ -117,7 +117,8 @@ def _samples(view: WorkerView) -> Samples:
             for window in segment.windows:
                 _window(model.model, segment, window, add)
         for rule in _once(model.rules):
-            add(names.FIRING, rule.state == "firing", model.model, rule.segment, rule.rule, rule.kind, rule.severity)
+            where = (model.model, rule.segment, rule.rule, rule.feature or "")
+            add(names.FIRING, rule.state == "firing", *where, rule.kind, rule.severity)
         for challenger in {challenger.name: challenger for challenger in model.challengers}.values():
             _challenger(model.model, challenger, add)
     return found
@@ -194,10 +195,10 @@ def _end(found: Estimated, side: str) -> float | None:
 
 
 def _once(rules: Iterable[RuleView]) -> Iterable[RuleView]:
-    """One view per series: a rule on every feature has one state machine for each, and fires when one of them does."""
-    most: dict[tuple[str, str, str, str], RuleView] = {}
+    """One view per series; of rules that cannot be told apart, one that fires."""
+    most: dict[tuple[str, str, str | None, str, str], RuleView] = {}
     for rule in rules:
-        key = (rule.rule, rule.segment, rule.kind, rule.severity)
+        key = (rule.rule, rule.segment, rule.feature, rule.kind, rule.severity)
         if key not in most or rule.state == "firing":
             most[key] = rule
     return most.values()

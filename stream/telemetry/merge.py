@@ -58,9 +58,9 @@ def _buckets(parts: Sequence[Buckets]) -> Buckets:
 
 
 def _rules(rules: Iterable[RuleView]) -> list[RuleView]:
-    most: dict[tuple[str, str], RuleView] = {}
+    most: dict[tuple[str, str, str | None], RuleView] = {}
     for rule in rules:
-        key = (rule.rule, rule.segment)
+        key = (rule.rule, rule.segment, rule.feature)
         if key not in most or URGENCY[rule.state] > URGENCY[most[key].state]:
             most[key] = rule
     return list(most.values())

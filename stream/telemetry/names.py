@@ -71,7 +71,7 @@ MISSING = Definition(
 FIRING = Definition(
     "stream_alert_firing",
     "gauge",
-    ("model", "segment", "rule", "kind", "severity"),
+    ("model", "segment", "rule", "feature", "kind", "severity"),
     "1 while the rule's alert fires, else 0.",
     "boolean",
 )

@@ -58,11 +58,14 @@ function kept(element, name) {
 
 function morphChildren(old, fresh) {
   const keyed = new Map();
-  for (const child of old.children) if (child.dataset.key !== undefined) keyed.set(child.dataset.key, child);
+  for (const child of old.children) {
+    const key = child.dataset.key;
+    if (key !== undefined) keyed.set(key, [...(keyed.get(key) || []), child]);
+  }
   let place = old.firstChild;
   for (const child of [...fresh.childNodes]) {
     const key = child.dataset ? child.dataset.key : undefined;
-    let match = key === undefined ? place : keyed.get(key);
+    let match = key === undefined ? place : (keyed.get(key) || []).shift();
     if (key === undefined && match && match.dataset && match.dataset.key !== undefined) match = null;
     if (!match) {
       old.insertBefore(child, place);

@@ -188,7 +188,17 @@ def test_what_is_undefined_is_absent() -> None:
     assert [dict(pairs)["topic"] for name, pairs in unknown if name == "stream_consumer_lag"] == ["labels"]
 
 
-def test_a_rule_on_every_feature_fires_when_one_of_them_does() -> None:
+def test_a_rule_on_every_feature_is_one_series_for_each() -> None:
+    def rule(feature: str, state: str) -> RuleView:
+        return RuleView("drift", "all", "data_drift", "warning", state, 0.1, 0.2, None, "", feature)  # type: ignore[arg-type]
+
+    model = worker_views.model("m", "binary", rules=[rule("a", "inactive"), rule("b", "firing")])
+    samples = scrape(worker_views.worker([[model]]))
+    assert total(samples, "stream_alert_firing", rule="drift", feature="a") == 0
+    assert total(samples, "stream_alert_firing", rule="drift", feature="b") == 1
+
+
+def test_rules_that_cannot_be_told_apart_fire_when_one_of_them_does() -> None:
     def rule(state: str, value: float) -> RuleView:
         return RuleView("drift", "all", "data_drift", "warning", state, value, 0.2, None, "")  # type: ignore[arg-type]
 
