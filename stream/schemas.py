@@ -14,8 +14,7 @@ from stream.events import RECORDS, schema
 def documents() -> dict[str, str]:
     """Text of each schema by file name."""
     return {
-        f"{name}.schema.json": json.dumps(schema(record, name), indent=2) + "\n"
-        for name, record in RECORDS.items()
+        f"{name}.schema.json": json.dumps(schema(record, name), indent=2) + "\n" for name, record in RECORDS.items()
     }
 
 

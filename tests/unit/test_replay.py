@@ -10,6 +10,7 @@ import pytest
 
 from stream.config import Config
 from stream.configfile import parse
+from stream.effects import SIDES, Side
 from stream.recorded import UnreadableFile
 from stream.replay import FILES, replay
 from stream.traffic import span
@@ -31,9 +32,9 @@ def one_model(rules: str) -> Config:
     return parse(f"models: {{m: {{task: binary, pane: 10s, windows: [1m], rules: [{rules}]}}}}", "c.yaml", {})
 
 
-def write(folder: Path, predictions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> dict[str, list[Path]]:
-    files = {}
-    for side, events in (("predictions", predictions), ("labels", labels)):
+def write(folder: Path, predictions: list[dict[str, Any]], labels: list[dict[str, Any]]) -> dict[Side, list[Path]]:
+    files: dict[Side, list[Path]] = {}
+    for side, events in zip(SIDES, (predictions, labels), strict=True):
         path = folder / f"{side}.jsonl"
         path.write_bytes(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
         files[side] = [path]
@@ -41,7 +42,7 @@ def write(folder: Path, predictions: list[dict[str, Any]], labels: list[dict[str
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, list[Path]]:
     """A minute of seeded traffic of three models."""
     folder = tmp_path_factory.mktemp("recorded")
     events = span(60.0, rate=30.0, seed=3)
@@ -53,7 +54,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
 
 
 @pytest.mark.parametrize("size", [7, 1000, 100_000])
-def test_slices_do_not_change_a_byte(recorded: dict[str, list[Path]], tmp_path: Path, size: int) -> None:
+def test_slices_do_not_change_a_byte(recorded: dict[Side, list[Path]], tmp_path: Path, size: int) -> None:
     config = parse(RULES, "c.yaml", {})
     replay(config, recorded, tmp_path / "a", slice_size=500)
     replay(config, recorded, tmp_path / "b", slice_size=size)
@@ -61,23 +62,26 @@ def test_slices_do_not_change_a_byte(recorded: dict[str, list[Path]], tmp_path: 
     assert lines(tmp_path / "a" / "metric-snapshots.jsonl")
 
 
-def test_files_may_be_split_compressed_and_out_of_order(recorded: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_files_may_be_split_compressed_and_out_of_order(recorded: dict[Side, list[Path]], tmp_path: Path) -> None:
     config = parse(RULES, "c.yaml", {})
     replay(config, recorded, tmp_path / "a")
     rows = recorded["predictions"][0].read_bytes().splitlines()
-    times = [json.loads(row)["ts"] for row in rows]
+    times = [msgspec.json.decode(row)["ts"] for row in rows]
     assert times == sorted(times)
     # Rows of equal time come in the order of the files: keep them in one.
     odd = [row for row, ts in zip(rows, times, strict=True) if int(ts * 1000) % 2]
     even = [row for row, ts in zip(rows, times, strict=True) if not int(ts * 1000) % 2]
-    (tmp_path / "odd.jsonl").write_bytes(b"\n".join(sorted(odd, key=lambda row: -json.loads(row)["ts"])))
+    (tmp_path / "odd.jsonl").write_bytes(b"\n".join(sorted(odd, key=lambda row: -msgspec.json.decode(row)["ts"])))
     (tmp_path / "even.gz").write_bytes(gzip.compress(b"\n".join(even)))
-    split = {"predictions": [tmp_path / "odd.jsonl", tmp_path / "even.gz"], "labels": recorded["labels"]}
+    split: dict[Side, list[Path]] = {
+        "predictions": [tmp_path / "odd.jsonl", tmp_path / "even.gz"],
+        "labels": recorded["labels"],
+    }
     replay(config, split, tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
-def test_summary_says_what_there_was(recorded: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_summary_says_what_there_was(recorded: dict[Side, list[Path]], tmp_path: Path) -> None:
     summary = replay(parse(RULES, "c.yaml", {}), recorded, tmp_path)
     rows = [len(recorded[side][0].read_bytes().splitlines()) for side in ("predictions", "labels")]
     assert list(summary.events.values()) == rows
@@ -112,7 +116,7 @@ def test_bad_rows_become_dead_letters_with_their_bytes(tmp_path: Path) -> None:
     assert summary.view.models[0].counts.predictions == 1
 
 
-def test_a_replay_that_fails_leaves_the_earlier_one(recorded: dict[str, list[Path]], tmp_path: Path) -> None:
+def test_a_replay_that_fails_leaves_the_earlier_one(recorded: dict[Side, list[Path]], tmp_path: Path) -> None:
     config = parse(RULES, "c.yaml", {})
     replay(config, recorded, tmp_path / "out")
     before = contents(tmp_path / "out")

@@ -13,7 +13,8 @@ FOLDER = Path(__file__).parents[2] / "schemas"
 
 EXAMPLES = {
     "prediction": Prediction(
-        model="m", id="1", ts=1.5, prediction="cat", scores={"cat": 0.9}, features={"a": 1, "b": None, "c": "x", "d": True}
+        model="m", id="1", ts=1.5, prediction="cat", scores={"cat": 0.9},
+        features={"a": 1, "b": None, "c": "x", "d": True},
     ),
     "label": Label(model="m", id="1", ts="2026-01-31T12:00:00Z", label=True, weight=2),
     "alert": Alert(
