@@ -19,6 +19,7 @@ from typing import Any, cast
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
+from msgspec import Struct
 
 from stream.checkpoint.port import Fenced, StateRefused, Store, StoreUnavailable
 from stream.checkpoint.seal import Seal
@@ -43,6 +44,9 @@ TICK = 0.1
 LAG_BOUND = 100_000
 """Records behind, of all partitions together, above which a worker does not call itself ready."""
 
+PING_EVERY = 2.0
+"""Seconds between looks at the store."""
+
 REBALANCE_PATIENCE = 5.0
 STOP_PATIENCE = 3.0
 """Seconds that the last checkpoints may take before a rebalance, and before the end."""
@@ -51,6 +55,20 @@ _RETRY = (0.2, 5.0)
 
 NewShard = Callable[[int, Iterable[tuple[str, bytes]] | None], ShardLike]
 """Builds the shard of a partition from its stored rows; None when there are none."""
+
+
+class _Failure(Struct):
+    """How often a shard failed lately, and so how long to leave it alone: the record that it fails at comes again."""
+
+    times: int = 0
+    last: float = 0.0
+
+    def again(self) -> float:
+        """Counts one more; returns the pause in seconds."""
+        now = time.monotonic()
+        self.times = self.times + 1 if now - self.last < 120 else 1
+        self.last = now
+        return float(min(0.25 * 2**self.times, 30.0))
 
 
 class Engine:
@@ -102,12 +120,14 @@ class Engine:
         """Partitions of this worker; None before the first assignment."""
         self._openings: dict[int, asyncio.Task[None]] = {}
         self._reasons: dict[int, str] = {}
+        self._failures: dict[int, _Failure] = {}
         self._placement = Placement()
-        self._notes: dict[str, str] = {}
         self._arrivals = asyncio.Event()
         self._stopping = False
         self._starting: str | None = "starting"
+        self._store_trouble: str | None = None
         self._applier: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._app: SliceApp | None = None
         self._load = (0.0, flow.Load())
 
@@ -134,13 +154,23 @@ class Engine:
         self._applier.add_done_callback(self._applier_ended)
         self._starting = "joining the consumer group"
         await app.start()
-        self._loop.create_task(self._watch_app(app))
+        self._watchers = [self._loop.create_task(self._watch_app(app)), self._loop.create_task(self._watch_store())]
 
     async def _watch_app(self, app: SliceApp) -> None:
         while not app.should_stop:  # noqa: ASYNC110  # Faust has no event for it
             await asyncio.sleep(0.2)
         if not self._stopping and not self.failure.done():
             self.failure.set_result(f"the consumer ended: {app.crash_reason or 'no reason known'!r}")
+
+    async def _watch_store(self) -> None:
+        """A worker without traffic would not notice that its store has gone."""
+        while not self._stopping:
+            try:
+                await self._loop.run_in_executor(self._threads, self._parts.store.ping)
+                self._store_trouble = None
+            except StoreUnavailable as error:
+                self._store_trouble = str(error)
+            await asyncio.sleep(PING_EVERY)
 
     def _applier_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) and not self.failure.done():
@@ -152,7 +182,7 @@ class Engine:
         self._stopping = True
         if self._applier is not None:
             self._applier.cancel()
-        for task in self._openings.values():
+        for task in (*self._watchers, *self._openings.values()):
             task.cancel()
         clean = all(await asyncio.gather(*(self._finish(owned, STOP_PATIENCE) for owned in self.shards.values())))
         if self._app is not None:
@@ -240,8 +270,9 @@ class Engine:
 
         task.add_done_callback(ended)
 
-    async def _open(self, partition: int, after: float | None) -> None:
-        """Opens one partition, however often it has to be tried."""
+    async def _open(self, partition: int, after: float | None, pause: float = 0.0) -> None:
+        """Opens one partition, however often it has to be tried; with `after`, when we are a member since then."""
+        await asyncio.sleep(pause)
         pause = _RETRY[0]
         while True:
             try:
@@ -390,10 +421,12 @@ class Engine:
             owned.apply(clock)
         except Exception as error:
             # What it holds may be half applied: it is built again from the last checkpoint.
-            logger.exception("partition %d: the shard failed, and is restored", owned.partition)
+            partition = owned.partition
+            logger.exception("partition %d: the shard failed, and is restored", partition, extra={"kind": str(error)})
             self._drop(owned, fenced=False)
-            self._reasons[owned.partition] = f"the shard failed: {error!r}"
-            self._start_opening(owned.partition, after=time.monotonic())
+            self._reasons[partition] = f"the shard failed: {error!r}"
+            failure = self._failures.setdefault(partition, _Failure())
+            self._start(partition, self._open(partition, after=time.monotonic(), pause=failure.again()))
 
     def _look_at_log(self, owned: Owned) -> None:
         for side, topic in self._topics.items():
@@ -452,7 +485,8 @@ class Engine:
             for partition in sorted(self._assigned or ())
             if not self._is_open(partition)
         ]
-        reasons += sorted({owned.trouble for owned in self.shards.values() if owned.trouble})
+        troubles = {owned.trouble for owned in self.shards.values() if owned.trouble} | {self._store_trouble or ""}
+        reasons += sorted(troubles - {""} - set(reasons))
         if lag > LAG_BOUND:
             reasons.append(f"{lag:,} records behind, more than {LAG_BOUND:,}")
         return reasons

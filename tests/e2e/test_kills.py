@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,24 @@ async def producer(kafka: Kafka) -> AsyncIterator[AIOKafkaProducer]:
     await client.start()
     yield client
     await client.stop()
+
+
+Start = Callable[[dict[str, Any]], Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts the program with settings; whatever still runs ends with the test."""
+    started: list[Program] = []
+
+    def run(settings: dict[str, Any]) -> Program:
+        started.append(Program(settings, tmp_path, f"{settings['kafka']['group']}{len(started)}"))
+        return started[-1]
+
+    yield run
+    for program in started:
+        program.process.kill()
+        program.process.wait(timeout=10)
 
 
 def store(tmp_path: Path, name: str) -> str:
@@ -91,7 +109,7 @@ async def said(settings: dict[str, Any], end: float) -> dict[str, set[str]]:
 
 
 async def test_a_backlog_gives_the_same_whatever_is_killed(
-    kafka: Kafka, producer: AIOKafkaProducer, tmp_path: Path
+    kafka: Kafka, producer: AIOKafkaProducer, start: Start, tmp_path: Path
 ) -> None:
     inputs = f"backlog{SEED}"
     traffic = Traffic(services(concept_at=100.0, feature_at=100.0), start=NEW_YEAR, rate=RATE, seed=SEED)
@@ -103,18 +121,18 @@ async def test_a_backlog_gives_the_same_whatever_is_killed(
         await topics.ready(load(tmp_path / "topics.yaml").kafka)
     await publish(producer, inputs, events)
 
-    program = Program(whole, tmp_path, "whole")
+    program = start(whole)
     await until(lambda: applied(program) == len(events))
     expected = counters(program.metrics())
     assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
 
     chance = random.Random(SEED)
-    for number in range(KILLS):
-        program = Program(killed, tmp_path, f"killed{number}")
+    for _ in range(KILLS):
+        program = start(killed)
         await until(lambda: applied(program) > 0)  # noqa: B023
         await asyncio.sleep(chance.uniform(0.0, 1.0))
         program.stop(signal.SIGKILL)
-    program = Program(killed, tmp_path, "killed")
+    program = start(killed)
     await until(lambda: applied(program) == len(events))
     assert counters(program.metrics()) == expected
     assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
@@ -126,7 +144,7 @@ async def test_a_backlog_gives_the_same_whatever_is_killed(
 
 
 async def test_live_load_survives_kills_of_two_workers(
-    kafka: Kafka, producer: AIOKafkaProducer, tmp_path: Path
+    kafka: Kafka, producer: AIOKafkaProducer, start: Start, tmp_path: Path
 ) -> None:
     inputs = f"live{SEED}"
     settings = configuration(kafka.address, "live", inputs, store(tmp_path, "live"))
@@ -145,25 +163,19 @@ async def test_live_load_survives_kills_of_two_workers(
 
     chance = random.Random(SEED)
     sending = asyncio.ensure_future(keep_sending())
-    running = [Program(settings, tmp_path, f"first{n}") for n in range(2)]
-    try:
+    running = [start(settings) for _ in range(2)]
+    await until(lambda: all(ready(program) for program in running))
+    for _ in range(KILLS):
+        await asyncio.sleep(chance.uniform(0.0, 3.0))
+        victim = running.pop(chance.randrange(2))
+        sign = chance.choice((signal.SIGKILL, signal.SIGTERM))
+        begun = time.monotonic()
+        assert await asyncio.to_thread(victim.stop, sign) == (0 if sign == signal.SIGTERM else -sign)
+        assert time.monotonic() - begun < 5
+        running.append(start(settings))
         await until(lambda: all(ready(program) for program in running))
-        for number in range(KILLS):
-            await asyncio.sleep(chance.uniform(0.0, 3.0))
-            victim = running.pop(chance.randrange(2))
-            sign = chance.choice((signal.SIGKILL, signal.SIGTERM))
-            begun = time.monotonic()
-            assert await asyncio.to_thread(victim.stop, sign) == (0 if sign == signal.SIGTERM else -sign)
-            assert time.monotonic() - begun < 5
-            newcomer = Program(settings, tmp_path, f"next{number}")
-            running.append(newcomer)
-            await until(lambda: all(ready(program) for program in running))
-        stop.set()
-        await sending
-        await until(lambda: sum(applied(program) for program in running) == sent)
-        for program in running:
-            assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
-    finally:
-        stop.set()
-        for program in running:
-            program.process.kill()
+    stop.set()
+    await sending
+    await until(lambda: sum(applied(program) for program in running) == sent)
+    for program in running:
+        assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
