@@ -125,6 +125,7 @@ def card_fraud(rng: np.random.Generator, n: int, drifted: Bools) -> Drawn:
             "account_age_days": np.round(age).tolist(),
             "hour": hour.astype(float).tolist(),
             "channel": list(channel),
+            "country": list(country),
         },
         attributes={"country": country, "channel": channel},
         predicted=(score >= 0.5).astype(int).tolist(),
@@ -151,8 +152,8 @@ def house_price(rng: np.random.Generator, n: int, drifted: Bools) -> Drawn:
             "condition": [("poor", "fair", "good", "new")[i] for i in condition.tolist()],
         },
         attributes={"city": city},
-        predicted=np.round(price * rng.normal(1.0, 0.03, n)).tolist(),
-        actual=np.round(price * rng.normal(1.0, 0.07, n)).tolist(),
+        predicted=np.round(price + rng.normal(0.0, 9000.0, n)).tolist(),
+        actual=np.round(price + rng.normal(0.0, 21000.0, n)).tolist(),
     )
 
 

@@ -98,10 +98,10 @@ def test_the_shifted_feature_leaves_the_error_alone(events: list[Event]) -> None
         return float(np.mean([v for body, _ in pairs if (v := body["features"]["area_m2"]) is not None]))
 
     def error(pairs: Pairs) -> float:
-        return float(np.mean([abs(body["prediction"] - label) / label for body, label in pairs]))
+        return float(np.mean([abs(body["prediction"] - label) for body, label in pairs]))
 
     assert area(after) > area(before) + 30
-    assert error(after) == pytest.approx(error(before), rel=0.05)
+    assert error(after) == pytest.approx(error(before), rel=0.1)
 
 
 def test_the_multiclass_model_is_healthy_and_calibrated(events: list[Event]) -> None:
