@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -71,7 +70,7 @@ def run(limit: float | None, rate: int | None, log_format: Literal["text", "json
     quieten()
     try:
         with EmbeddedBroker() as broker, tempfile.TemporaryDirectory(prefix="stream-demo-") as directory:
-            return asyncio.run(_show(_configuration(broker.address, directory), limit, rate or RATE, console))
+            return asyncio.run(_show(broker.address, directory, limit, rate or RATE, console))
     except (EmbeddedBrokerMissing, EmbeddedBrokerFailed, BrokerUnreachable, CannotStart, Stuck) as error:
         Console(stderr=True, soft_wrap=True).print(f"stream demo: {error}", style="bold red", markup=False)
         return FAILED
@@ -79,32 +78,37 @@ def run(limit: float | None, rate: int | None, log_format: Literal["text", "json
         return DONE
 
 
-def _configuration(broker: str, directory: str) -> Config:
-    values = {"DEMO_BROKER": broker, "DEMO_DIRECTORY": directory, "DEMO_PORT": str(_port())}
+def _configuration(broker: str, directory: str, port: int) -> Config:
+    values = {"DEMO_BROKER": broker, "DEMO_DIRECTORY": directory, "DEMO_PORT": str(port)}
     return parse(files("stream").joinpath("demo.yaml").read_text("utf-8"), "demo.yaml", values)
 
 
-def _port() -> int:
-    """The usual port of the page; 0, which takes any, when somebody has it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+async def _started(broker: str, directory: str) -> Worker:
+    """A worker whose page is at the usual port, or at any free one when somebody has that."""
+    for port in (PORT, 0):
+        worker = Worker(_configuration(broker, directory, port))
         try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError:
-            return 0
-    return PORT
+            await worker.start()
+        except BaseException as error:
+            await worker.stop()
+            if port and isinstance(error, CannotStart):
+                continue
+            raise
+        return worker
+    raise AssertionError("the last port was tried")
 
 
-async def _show(config: Config, limit: float | None, rate: int, console: Console) -> int:
+async def _show(broker: str, directory: str, limit: float | None, rate: int, console: Console) -> int:
     enough = asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, enough.set)
-    async with Worker(config) as worker:
+    worker = await _started(broker, directory)
+    try:
         await _ready(worker, enough)
         began = time.monotonic()
         loop.call_later(limit or MOST_EVENTS / (2 * rate), enough.set)
-        story = asyncio.ensure_future(_story(worker, config, rate, console))
+        story = asyncio.ensure_future(_story(worker, rate, console))
         ended = asyncio.ensure_future(enough.wait())
         failed = asyncio.ensure_future(worker.failed())
         parts = (story, ended, failed)
@@ -118,6 +122,8 @@ async def _show(config: Config, limit: float | None, rate: int, console: Console
         if story in over:
             await story
         view = worker.view()
+    finally:
+        await worker.stop()
     _sum_up(view, time.monotonic() - began, console)
     return DONE
 
@@ -130,8 +136,9 @@ async def _ready(worker: Worker, enough: asyncio.Event) -> None:
         await asyncio.sleep(STEP)
 
 
-async def _story(worker: Worker, config: Config, rate: int, console: Console) -> None:
+async def _story(worker: Worker, rate: int, console: Console) -> None:
     """Runs traffic and shows alerts until it is cancelled."""
+    config = worker.config
     url = worker.url or ""
     console.print(f"[bold]Status page[/]  {url}\n[bold]Metrics[/]      {url}metrics", highlight=False)
     console.print(
