@@ -43,13 +43,11 @@ SELECT shard FROM owners WHERE team = ? AND EXISTS (SELECT 1 FROM state WHERE st
 """
 
 _CUT = """
-SELECT max(key) FROM (
-  SELECT key, sum(length(value)) OVER (ORDER BY key) - length(value) AS before FROM (
-    SELECT key, value FROM state WHERE space = ? AND key >= ? AND (? IS NULL OR key < ?) AND (? IS NULL OR key > ?)
-      ORDER BY key LIMIT ?))
-  WHERE before < ?
+SELECT max(key), sum(length(value)) FROM (
+  SELECT key, value FROM state WHERE space = ? AND key >= ? AND (? IS NULL OR key < ?) AND (? IS NULL OR key > ?)
+    ORDER BY key LIMIT ?)
 """
-"""The last key of a page: as many rows from a key on as fit."""
+"""The last key of a page, and the bytes of its values."""
 
 _GATHER = """
 SELECT CAST(group_concat(key, '') AS BLOB), group_concat(length(key)),
@@ -100,13 +98,17 @@ class SqliteStore:
             connection.execute("BEGIN")
             space = self._space(connection, shard)
             last: bytes | None = None
+            limit = _LARGEST
             while True:
-                limits = (space, low, high, high, last, last, _LARGEST, _PAGE_BYTES)
-                cut = connection.execute(_CUT, limits).fetchall()[0][0]
+                cut, size = connection.execute(_CUT, (space, low, high, high, last, last, limit)).fetchall()[0]
                 if cut is None:
                     return
+                if size > _PAGE_BYTES and limit > 1:
+                    limit //= 2
+                    continue
                 yield from _rows(connection.execute(_PAGE, (space, low, cut, last, last)).fetchall()[0])
                 low = last = cut
+                limit = min(limit * 2, _LARGEST)
         except sqlite3.Error as error:
             raise self._reader.unavailable(error) from error
         finally:
