@@ -149,5 +149,5 @@ def _kept(path: Path) -> bytes:
     except OSError as error:
         raise StoreUnavailable(f"key file {path}: {error.strerror or error}") from error
     if len(secret) < MIN_KEY:
-        raise StateRefused(f"key file {path} holds {len(secret)} bytes, expected at least {MIN_KEY}: restore it")
+        raise ValueError(f"key file {path} holds {len(secret)} bytes, expected at least {MIN_KEY}: restore it")
     return secret

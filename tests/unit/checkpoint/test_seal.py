@@ -103,7 +103,7 @@ def test_without_a_key_sqlite_keeps_one_beside_the_database(tmp_path: Path) -> N
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert list(kept.parent.iterdir()) == [kept]
     kept.write_bytes(b"")
-    with pytest.raises(StateRefused, match="restore it"):
+    with pytest.raises(ValueError, match="restore it"):
         secret_for(url, None, {})
 
 
