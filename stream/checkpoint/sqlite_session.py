@@ -70,8 +70,7 @@ class Session:
         """A new connection of the caller's own, to a file that is checked and has its tables."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            # Predictions are other people's data: the file, and the log beside it, are for their owner only.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._create()
             connection = sqlite3.connect(
                 self._path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, cached_statements=64
             )
@@ -88,6 +87,17 @@ class Session:
             connection.close()
             raise
         return connection
+
+    def _create(self) -> None:
+        """Predictions are other people's data: the file, and the log beside it, are for their owner only.
+
+        A file that is there is not opened: closing it again would give up all locks that connections of this process
+        hold on it, and another process would take the log away under them (sqlite.org/howtocorrupt.html, 2.2).
+        """
+        try:
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
 
     def close(self) -> None:
         """Closes the connection; a later call opens another."""
