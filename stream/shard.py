@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
@@ -21,6 +22,7 @@ from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, encode
 from stream.learning.learner import Learner
 from stream.monitor import snapshots
+from stream.monitor.columns import picked
 from stream.monitor.join import Early, Joined, Waiting
 from stream.monitor.machine import TICK
 from stream.monitor.model import Emission, Guesses, ModelMonitor, Refused, Truths
@@ -31,6 +33,10 @@ from stream.monitor.stored import Head, StoredPane
 from stream.rows import HEAD, ModelKeys, ShardHead, outbox_key, split_key
 from stream.taking import Bad, Intake, Ready
 from stream.view import ModelView, ShardView
+
+Rows = npt.NDArray[np.intp]
+
+NO_ROWS: Rows = np.empty(0, np.intp)
 
 LEAP = 120
 """Ticks that the clock may move a silent shard at once: a clock that jumps does not end every horizon."""
@@ -155,12 +161,10 @@ class Shard:
         if predictions.events or labels.events:
             self._idle_from = time
 
-    def _by_model(
-        self, predictions: Ready[Prediction], labels: Ready[Label]
-    ) -> dict[str, tuple[Sequence[int], Sequence[int]]]:
+    def _by_model(self, predictions: Ready[Prediction], labels: Ready[Label]) -> dict[str, tuple[Rows, Rows]]:
         """Rows of both sides by model, in order of first appearance."""
         guessed, observed = _rows(predictions), _rows(labels)
-        return {name: (guessed.get(name, ()), observed.get(name, ())) for name in {**guessed, **observed}}
+        return {name: (guessed.get(name, NO_ROWS), observed.get(name, NO_ROWS)) for name in {**guessed, **observed}}
 
     def _model(self, name: str) -> ModelMonitor | None:
         """The monitor of a model, made on first use; None when it may not be monitored."""
@@ -345,34 +349,42 @@ class Shard:
         )
 
 
-def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Sequence[int]]:
-    """Rows by model."""
-    names = [event.model for event in ready.events]
-    if not names or names.count(names[0]) == len(names):
-        return {names[0]: range(len(names))} if names else {}
-    found: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        found.setdefault(name, []).append(row)
-    return dict(found)
+class _Numbers(dict[str, int]):
+    """Numbers names in order of first appearance."""
+
+    def __missing__(self, name: str) -> int:
+        number = self[name] = len(self)
+        return number
 
 
-def _guesses(ready: Ready[Prediction], rows: Sequence[int]) -> Guesses:
+def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Rows]:
+    """Rows by model, ascending."""
+    if not ready.events:
+        return {}
+    numbers = _Numbers()
+    of_row = [numbers[event.model] for event in ready.events]
+    if len(numbers) == 1:
+        return {name: np.arange(len(of_row)) for name in numbers}
+    order = np.argsort(np.array(of_row), kind="stable")
+    stops = np.cumsum(np.bincount(of_row))
+    return dict(zip(numbers, np.split(order, stops[:-1]), strict=True))
+
+
+def _guesses(ready: Ready[Prediction], rows: Rows) -> Guesses:
     if len(rows) == len(ready.events):
         return Guesses(ready.events, ready.tick, ready.ts)
-    at = np.array(rows, np.intp)
-    return Guesses([ready.events[row] for row in rows], ready.tick[at], ready.ts[at])
+    return Guesses(picked(ready.events, rows.tolist()), ready.tick[rows], ready.ts[rows])
 
 
-def _truths(ready: Ready[Label], rows: Sequence[int]) -> Truths:
+def _truths(ready: Ready[Label], rows: Rows) -> Truths:
     if len(rows) == len(ready.events):
         return Truths(ready.events, ready.tick, ready.ts)
-    at = np.array(rows, np.intp)
-    return Truths([ready.events[row] for row in rows], ready.tick[at], ready.ts[at])
+    return Truths(picked(ready.events, rows.tolist()), ready.tick[rows], ready.ts[rows])
 
 
 def _refused(ready: Ready[Prediction] | Ready[Label], row: int, reason: Refusal, detail: str) -> Bad:
     return Bad(ready.side, ready.records[row], reason, detail, int(ready.tick[row]))
 
 
-def _refusals(ready: Ready[Prediction] | Ready[Label], rows: Sequence[int], refused: list[Refused]) -> list[Bad]:
-    return [_refused(ready, rows[one.row], one.reason, one.detail) for one in refused]
+def _refusals(ready: Ready[Prediction] | Ready[Label], rows: Rows, refused: list[Refused]) -> list[Bad]:
+    return [_refused(ready, int(rows[one.row]), one.reason, one.detail) for one in refused]

@@ -5,7 +5,9 @@ Invariant: all columns of a record have the same length n, and row order is the 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,21 @@ from msgspec import Struct
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
 
+T = TypeVar("T")
+
 WEIGHT_UNIT = 2.0**-20
 """Weights are kept as whole multiples of this, so that sums of weights are exact and do not depend on order."""
+
+
+def picked(rows: Sequence[T], places: Sequence[int]) -> list[T]:
+    """Some of the rows, in the order of `places`.
+
+    >>> picked("abc", [2, 0])
+    ['c', 'a']
+    """
+    if len(places) < 2:
+        return [rows[place] for place in places]
+    return list(itemgetter(*places)(rows))
 
 
 class Outcomes(Struct):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from stream.events import Scalar, Task
-from stream.monitor.columns import Floats, Ints
+from stream.monitor.columns import Floats, Ints, picked
 from stream.monitor.ids import Hashes, hashes
 from stream.monitor.settled import Settled
 from stream.monitor.vocabulary import Vocabulary
@@ -41,8 +41,9 @@ class Incoming(Struct):
 
     def take(self, rows: Rows) -> Incoming:
         """Some of the rows."""
-        payload = None if self.payload is None else [self.payload[row] for row in rows]
-        ids = [self.ids[row] for row in rows]
+        places = rows.tolist()
+        payload = None if self.payload is None else picked(self.payload, places)
+        ids = picked(self.ids, places)
         return Incoming(
             ids, self.tick[rows], self.ts[rows], self.predicted[rows], self.scores[rows], self.segments[rows], payload
         )

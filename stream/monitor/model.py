@@ -18,7 +18,7 @@ from msgspec import Struct
 from stream.config import Limits, Model
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Task
 from stream.monitor import intake, snapshots, turning
-from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
 from stream.monitor.join import Early, Incoming, Join, Joined, Observed, Waiting
 from stream.monitor.layout import Layout
@@ -654,4 +654,6 @@ T = TypeVar("T")
 
 
 def _picked(events: list[T], rows: npt.NDArray[np.intp]) -> list[T]:
-    return events if len(rows) == len(events) else [events[row] for row in rows.tolist()]
+    if len(rows) == len(events):
+        return events
+    return picked(events, rows.tolist())

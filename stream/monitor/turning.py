@@ -58,7 +58,9 @@ def contradict(
 ) -> Turn | None:
     """The first tick at which a classifier's values say that it is something else."""
     truths: list[Scalar] = [event.label for event in labels]
-    unknown = ({event.prediction for event in predictions} | set(truths)) - classes.vocabulary.keys() - {None}
+    met: set[Scalar] = {event.prediction for event in predictions}
+    met.update(truths)
+    unknown = met - classes.vocabulary.keys() - {None}
     if not unknown:
         return None
     values = [event.prediction if usable(event) else None for event in predictions]
