@@ -39,7 +39,7 @@ class Stopwatch:
     """When the first record was given to a shard, and when the last was applied."""
 
     def __init__(self, events: int) -> None:
-        self.events, self.begun, self.ended = events, 0.0, 0.0
+        self.events, self.begun, self.ended, self.processor = events, 0.0, 0.0, 0.0
         self.applied: dict[int, int] = {}
         self.done = threading.Event()
 
@@ -53,11 +53,11 @@ class TimedShard(Shard):
         """As the shard does."""
         watch = self.watch
         if not watch.begun and any(slices.values()):
-            watch.begun = time.perf_counter()
+            watch.begun, watch.processor = time.perf_counter(), time.process_time()
         effects = super().apply(slices, clock)
         watch.applied[self.partition] = sum(offset or 0 for offset in self.next.values())
         if not watch.ended and sum(watch.applied.values()) >= watch.events:
-            watch.ended = time.perf_counter()
+            watch.ended, watch.processor = time.perf_counter(), time.process_time() - watch.processor
             watch.done.set()
         return effects
 
@@ -116,6 +116,7 @@ def main(broker: str, events: int, directory: Path, store: str) -> int:
     result = {
         "events": events,
         "seconds": watch.ended - watch.begun,
+        "processor_seconds": watch.processor,
         **found,
         "stop_seconds": time.perf_counter() - watch.ended,
         "exit_code": code,

@@ -133,7 +133,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     medians = report["median_events_per_second"]
     table = Table(title="Reference job, median of the rounds", title_justify="left")
     table.add_column("")
-    for column in ("events/s", "lowest", "highest", "ours is", "peak RSS", "checkpoints", "mean checkpoint"):
+    for column in ("events/s", "range", "ours is", "per CPU s", "peak RSS", "checkpoints", "each"):
         table.add_column(column, justify="right")
     for name, results in report["runs"].items():
         speeds = [result["events_per_second"] for result in results]
@@ -143,9 +143,9 @@ def show(report: dict[str, Any], console: Console) -> None:
         table.add_row(
             name,
             f"{medians[name]:,.0f}",
-            f"{min(speeds):,.0f}",
-            f"{max(speeds):,.0f}",
+            f"{min(speeds):,.0f}–{max(speeds):,.0f}",
             f"{medians[OURS] / medians[name]:.2f}×" if OURS in medians else "",
+            f"{statistics.median(result['events'] / result['processor_seconds'] for result in results):,.0f}",
             f"{memory / 2**20:,.0f} MiB",
             f"{count / len(results):.0f}" if count else "–",
             f"{1000 * spent / count:.0f} ms" if count else "–",
@@ -168,7 +168,7 @@ def main() -> int:
     parser.add_argument("--without", action="append", choices=list(COMMANDS), default=[], help="leave a contestant out")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the result goes")
     arguments = parser.parse_args()
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         report = run(arguments, console)
     except Wrong as error:
