@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 
 import msgspec
-from scipy import stats
+from scipy import special
 
 from stream.config import HOUR, MINUTE, Rule
 from stream.events import Task
@@ -98,7 +98,7 @@ def psi_samples(bins: int, reference: int, bound: float) -> int:
     >>> psi_samples(12, 1000, 0.2), psi_samples(52, 1000, 0.2), psi_samples(52, 500, 0.2) == sys.maxsize
     (427, 1827, True)
     """
-    inverse = bound / float(stats.chi2.isf(CHANCE, max(1, bins - 1))) - 1.0 / max(1, reference)
+    inverse = bound / float(special.chdtri(max(1, bins - 1), CHANCE)) - 1.0 / max(1, reference)
     return sys.maxsize if inverse <= 0 else int(1.0 / inverse) + 1
 
 
