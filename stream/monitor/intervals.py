@@ -6,20 +6,13 @@ Weighted outcomes count as their effective number, (sum of weights)**2 / sum of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
-
-import numpy as np
-
-from stream.monitor.columns import Floats
 
 Interval: TypeAlias = tuple[float, float]
 
 Z = 1.959963984540054
 """Two-sided 95 % quantile of the normal distribution."""
-
-DELTA_CLASSES = 8
-"""`delta` looks at every cell of the confusion matrix; with more classes it gives no interval."""
 
 
 def wilson(share: float, n: float) -> Interval | None:
@@ -44,11 +37,11 @@ def f1(value: float, n: float) -> Interval | None:
     return None if shares is None else (2.0 * shares[0] / (1.0 + shares[0]), 2.0 * shares[1] / (1.0 + shares[1]))
 
 
-def mean_of_shares(shares: Floats, n: Floats) -> Interval | None:
+def mean_of_shares(shares: Sequence[float], n: Sequence[float]) -> Interval | None:
     """Interval of the plain mean of independent proportions: their Wilson limits recovered and their squared distances
     added (MOVER: Zou and Donner 2008)."""
-    limits = [wilson(share, trials) for share, trials in zip(shares.tolist(), n.tolist(), strict=True)]
-    known = [(share, limit) for share, limit in zip(shares.tolist(), limits, strict=True) if limit is not None]
+    limits = [(share, wilson(share, trials)) for share, trials in zip(shares, n, strict=True)]
+    known = [(share, limit) for share, limit in limits if limit is not None]
     if not known:
         return None
     value = sum(share for share, _ in known) / len(known)
@@ -88,22 +81,14 @@ def average_precision(value: float, positives: float) -> Interval | None:
     return 1.0 / (1.0 + math.exp(min(spread - logit, 700.0))), 1.0 / (1.0 + math.exp(-logit - spread))
 
 
-def delta(metric: Callable[[Floats], Floats], counts: Floats, n: float, bounds: Interval) -> Interval | None:
-    """Interval of a smooth function of a confusion matrix (K, K) by the delta method for a multinomial sample of n
-    outcomes; the gradient is taken by central differences over the cells that are not empty."""
-    cells = np.flatnonzero(counts)
-    if len(counts) > DELTA_CLASSES or not n > 1.0 or not len(cells):
+def delta(value: float, cells: Iterable[tuple[float, float]], n: float, bounds: Interval) -> Interval | None:
+    """Interval of a smooth function of a multinomial sample of n outcomes by the delta method. `cells` are the share of
+    outcomes in each cell and the slope of the function by it; a constant added to all slopes changes nothing."""
+    if not n > 1.0:
         return None
-    share = counts.reshape(-1)[cells] / counts.sum()
-    step = share * 1e-4
-    moved = np.repeat((counts / counts.sum()).reshape(1, -1), 2 * len(cells), axis=0)
-    each = np.arange(len(cells))
-    moved[each, cells] += step
-    moved[len(cells) + each, cells] -= step
-    values = metric(moved.reshape(-1, *counts.shape))
-    slope = (values[: len(cells)] - values[len(cells) :]) / (2.0 * step)
-    value = float(metric(counts[None])[0])
-    variance = float(share @ slope**2 - (share @ slope) ** 2) / n
+    known = list(cells)
+    middle = sum(share * slope for share, slope in known)
+    variance = sum(share * (slope - middle) ** 2 for share, slope in known) / n
     if not variance > 1e-18:
         return None
     spread = Z * math.sqrt(variance)

@@ -58,7 +58,7 @@ _ROUND = encode(np.arange(101) / 100.0)
 class ScoreHistogram:
     """Scores of one class against the rest."""
 
-    __slots__ = ("_added", "_codes", "_columns", "_waiting", "count")
+    __slots__ = ("_added", "_auc", "_codes", "_columns", "_precision", "_waiting", "_weights", "count")
 
     def __init__(self) -> None:
         self.count = 0
@@ -67,6 +67,9 @@ class ScoreHistogram:
         self._columns: Ints = np.zeros((4, 0), dtype=np.int64)
         self._added: list[tuple[Ints, Booleans, Ints]] = []
         self._waiting = 0
+        self._weights: tuple[int, int] | None = None
+        self._auc: float | None = None
+        self._precision: float | None = None
 
     def add(self, scores: Floats, positive: Booleans, weight: Ints) -> None:
         """Adds outcomes: score, whether the class came true, weight in WEIGHT_UNIT. Not: scores outside [0, 1]."""
@@ -80,6 +83,7 @@ class ScoreHistogram:
         if not len(codes):
             return
         self._added.append((codes, positive, weight))
+        self._forget()
         self.count += len(codes)
         self._waiting += len(codes)
         if self._waiting >= EXACT:
@@ -104,6 +108,7 @@ class ScoreHistogram:
         """An independent histogram of the same outcomes."""
         twin = ScoreHistogram()
         twin.count, twin._waiting = self.count, self._waiting
+        twin._weights, twin._auc, twin._precision = self._weights, self._auc, self._precision
         twin._codes, twin._columns, twin._added = self._codes, self._columns, list(self._added)
         return twin
 
@@ -128,8 +133,10 @@ class ScoreHistogram:
     def weights(self) -> tuple[int, int]:
         """Total weight of negatives and of positives, in WEIGHT_UNIT."""
         self._settle()
-        negative, positive = self._columns[: _POSITIVE + 1].sum(axis=1).tolist()
-        return negative, positive
+        if self._weights is None:
+            negative, positive = self._columns[: _POSITIVE + 1].sum(axis=1).tolist()
+            self._weights = negative, positive
+        return self._weights
 
     def roc_auc(self) -> float:
         """Probability that a positive scores above a negative, ties counting half. NaN without one of either.
@@ -138,16 +145,9 @@ class ScoreHistogram:
         first order for scores spread evenly over any part of the bin, and 1/2 for equal scores.
         """
         self._settle()
-        negative, positive = self._columns[: _POSITIVE + 1].astype(np.float64)
-        pairs = negative.sum() * positive.sum()
-        if not pairs > 0.0:
-            return float("nan")
-        within = np.full(len(negative), 0.5)
-        if len(self._columns) > 4:
-            spread, below, above = self._moments()
-            within += np.clip((above - below) / np.where(spread > 0.0, spread * 12.0**0.5, np.inf), -0.5, 0.5)
-        wins = (np.cumsum(negative) - negative) @ positive + (negative * positive) @ within
-        return float(wins / pairs)
+        if self._auc is None:
+            self._auc = self._roc_auc()
+        return self._auc
 
     def average_precision(self) -> float:
         """Sum over thresholds of the gain in recall times precision, as scikit-learn's. NaN without a positive.
@@ -155,15 +155,37 @@ class ScoreHistogram:
         Inside a bin the expected value over the orders that its moments leave open.
         """
         self._settle()
-        negative, positive = self._columns[: _POSITIVE + 1, ::-1].astype(np.float64)
-        if not positive.sum() > 0.0:
+        if self._precision is None:
+            self._precision = self._average_precision()
+        return self._precision
+
+    def _forget(self) -> None:
+        """What was read is no longer true: outcomes come or go."""
+        self._weights = self._auc = self._precision = None
+
+    def _roc_auc(self) -> float:
+        negative, positive = self._columns[_NEGATIVE], self._columns[_POSITIVE].astype(np.float64)
+        below = np.cumsum(negative)
+        pairs = float(below[-1]) * positive.sum() if len(below) else 0.0
+        if not pairs > 0.0:
             return float("nan")
-        if len(self._columns) == 4:
-            hits = np.cumsum(positive)
-            every = np.cumsum(positive + negative)
-            gained = positive > 0.0
-            return float((positive[gained] * hits[gained] / every[gained]).sum() / hits[-1])
-        return self._binned_precision(negative, positive)
+        wins = below - 0.5 * negative
+        if len(self._columns) > 4:
+            spread, lower, upper = self._moments()
+            wins += negative * np.clip((upper - lower) / np.where(spread > 0.0, spread * 12.0**0.5, np.inf), -0.5, 0.5)
+        return float(wins @ positive / pairs)
+
+    def _average_precision(self) -> float:
+        negative, positive = self._columns[: _POSITIVE + 1, ::-1]
+        if not positive.any():
+            return float("nan")
+        if len(self._columns) > 4:
+            return self._binned_precision(negative.astype(np.float64), positive.astype(np.float64))
+        hits = np.cumsum(positive)
+        every = np.cumsum(negative)
+        every += hits
+        precision = hits / np.maximum(every, 1)
+        return float(precision @ positive.astype(np.float64) / hits[-1])
 
     def _binned_precision(self, negative: Floats, positive: Floats) -> float:
         """Bins are cut where that tells more; then positives of a piece lie at random among its negatives, one unit
@@ -216,6 +238,7 @@ class ScoreHistogram:
             self._combine([], 1)
 
     def _combine(self, others: list[ScoreHistogram], sign: int) -> None:
+        self._forget()
         for other in others:
             other._settle()
             self.count += sign * other.count

@@ -38,8 +38,9 @@ def test_edges() -> None:
     assert intervals.roc_auc(0.9, 0, 10) is None
     assert intervals.roc_auc(1.0, 5, 5) == (1.0, 1.0)
     assert intervals.average_precision(1.0, 5) is None
-    assert intervals.mean_of_shares(np.array([np.nan]), np.array([0.0])) is None
-    assert intervals.delta(lambda c: c.sum(axis=(1, 2)), np.ones((2, 2)), 10, (0.0, 1.0)) is None
+    assert intervals.mean_of_shares([float("nan")], [0.0]) is None
+    assert intervals.delta(0.5, [(0.5, 3.0), (0.5, 3.0)], 10, (0.0, 1.0)) is None
+    assert intervals.delta(0.5, [(0.5, 3.0), (0.5, 1.0)], 1, (0.0, 1.0)) is None
 
 
 def seen(task: Task, classes: int, n: int, seed: int) -> dict[str, Estimated]:

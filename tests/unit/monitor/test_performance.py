@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from stream.events import Task
-from stream.monitor import performance
+from stream.monitor import confusion, performance
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
+from stream.monitor.confusion import Matrix
 from stream.monitor.layout import Layout
+from stream.monitor.metricnames import Subject
 from stream.monitor.scores import ScoreHistogram
 from tests.unit.monitor.outcome_data import as_outcomes, generated, rows
 
@@ -279,3 +281,71 @@ def test_reports_hold_every_name() -> None:
             if isinstance(estimated.lower, float) and isinstance(estimated.upper, float):
                 assert estimated.lower <= estimated.value <= estimated.upper, name
     assert rows(outcomes, slice(0, 3)).actual.shape == (3,)
+
+
+@st.composite
+def tallies(draw: st.DrawFn) -> tuple[Layout, Ints]:
+    """Of few or many outcomes, of which classes may be missing in the truth, in the predictions or in both."""
+    task: Task = draw(st.sampled_from(["binary", "multiclass", "regression"]))
+    classes = draw(st.integers(2, 5))
+    outcomes = generated(
+        task,
+        draw(st.sampled_from([1, 2, 5, 40])),
+        classes=2 if task == "binary" else classes,
+        seed=draw(st.integers(0, 10_000)),
+        weighted=draw(st.booleans()),
+    )
+    constant = draw(st.sampled_from(["nothing", "prediction", "truth", "error", "score"]))
+    if constant == "prediction":
+        outcomes.predicted[:] = outcomes.predicted[0]
+    if constant == "truth":
+        outcomes.actual[:] = outcomes.actual[0]
+    if constant == "error":
+        outcomes.predicted = outcomes.actual.copy()
+    if constant == "score":
+        outcomes.scores[::2] = math.nan
+    layout = Layout(task, classes)
+    return layout, layout.sums(outcomes, np.zeros(len(outcomes), dtype=np.int64), 1)[0]
+
+
+@settings(max_examples=150)
+@given(tallies())
+def test_a_report_has_the_values_that_many_tallies_at_once_have(drawn: tuple[Layout, Ints]) -> None:
+    layout, tally = drawn
+    for name, estimated in performance.report(layout, tally, [], NAMES).items():
+        if not performance.from_scores(name):
+            values, samples = performance.evaluate(layout, tally[None], name, NAMES)
+            got = math.nan if estimated.value is None else estimated.value
+            assert got == pytest.approx(float(values[0]), rel=1e-13, abs=1e-14, nan_ok=True), name
+            assert estimated.samples == samples[0]
+
+
+@settings(max_examples=150)
+@given(tallies(), st.sampled_from(["precision", "f1", "specificity", "matthews_corrcoef", "cohen_kappa"]))
+def test_slopes_are_the_differences_of_values(drawn: tuple[Layout, Ints], base: str) -> None:
+    layout, tally = drawn
+    counts = np.zeros((1, 1)) if layout.task == "regression" else layout.confusion(tally) * WEIGHT_UNIT
+    if not counts.any():
+        return
+    for form in ("macro", "weighted") if base in ("precision", "f1", "specificity") else ("plain",):
+        subject = Subject(base, form)
+        matrix = Matrix(layout.confusion(tally))
+        slopes = matrix.slopes(subject)
+        if slopes is None:
+            value = matrix.value(subject, 1)
+            assert math.isnan(value) or value == 0.0
+            continue
+        share = counts / counts.sum()
+        filled = np.argwhere(share > 0.0)
+        differences = []
+        for row, column in filled:
+            step = share[row, column] * 1e-4
+            moved = np.repeat(share[None], 2, axis=0)
+            moved[0, row, column] += step
+            moved[1, row, column] -= step
+            above, below = confusion.value_of(moved, subject, 1)
+            differences.append((above - below) / (2.0 * step))
+        shares, found = (np.array(each) for each in zip(*matrix.cells(slopes), strict=True))
+        assert shares == pytest.approx(share[share > 0.0], rel=1e-14)
+        got, want = found - shares @ found, np.array(differences) - shares @ np.array(differences)
+        assert got == pytest.approx(want, rel=1e-6, abs=1e-6), subject
