@@ -18,6 +18,9 @@ from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
 
+DENSE = 1 << 19
+"""Contributions of a chunk are kept as full rows up to so many numbers (4 MiB), where that is faster; beyond, sparsely."""
+
 
 class Traffic(Struct):
     """Predictions of a chunk that count, n rows in order: failed ones too, but no repeats."""
@@ -48,7 +51,12 @@ class Course:
         self.ticks: Ints = np.union1d(traffic.tick, others)
         self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
-        self._added = layout.contributions(outcomes).T if layout is not None and len(outcomes) else None
+        self._added = self._entries = None
+        if layout is not None and len(outcomes):
+            if len(outcomes) * layout.width <= DENSE:
+                self._added = layout.contributions(outcomes).T
+            else:
+                self._entries = layout.entries(outcomes)
 
     @classmethod
     def still(cls, tick: int, layout: Layout | None, cells: int, dimensions: int) -> Course:
@@ -71,13 +79,33 @@ class Course:
         """Shape (T, width): the tally of a segment at the end of each tick."""
         width = 0 if self._layout is None else self._layout.width
         total = np.zeros((len(self.ticks), width), np.int64)
-        if self._added is not None:
+        if width and len(self.outcomes):
             rows = self._inside(self.outcomes.pane, self.outcomes.segments, window, segment)
-            if rows is None:
-                total = _by_tick(self._added, self._outcome_at, len(self.ticks))
-            elif rows.any():
-                total = _by_tick(self._added[:, rows], self._outcome_at[rows], len(self.ticks))
+            total = self._by_tick(None if rows is None else np.flatnonzero(rows))
         return _running(total, _row(window.sums.tally, segment, width))
+
+    def _by_tick(self, rows: Ints | None) -> Ints:
+        """Shape (T, width): what some of the outcomes add at each tick; None: all of them."""
+        at = self._outcome_at if rows is None else self._outcome_at[rows]
+        if self._entries is not None:
+            return self._entries.sums(at, len(self.ticks), rows)
+        assert self._added is not None
+        added = self._added if rows is None else self._added[:, rows]
+        total = np.zeros((len(self.ticks), len(added)), np.int64)
+        if len(at):
+            present, starts = np.unique(at, return_index=True)  # `at` ascends
+            total[present] = np.add.reduceat(added, starts, axis=1).T
+        return total
+
+    def _sum(self, rows: Ints | None) -> Ints:
+        """Shape (width,): what some of the outcomes add; None: all of them."""
+        if self._entries is not None:
+            n = len(self.outcomes) if rows is None else len(rows)
+            total: Ints = self._entries.sums(np.zeros(n, np.int64), 1, rows)[0]
+            return total
+        assert self._added is not None
+        summed: Ints = (self._added if rows is None else self._added[:, rows]).sum(axis=1)
+        return summed
 
     def outcome_rows(self, window: Window, segment: int) -> tuple[Ints, Ints]:
         """Rows of `outcomes` that the window takes in, and where each tick's end in them."""
@@ -167,11 +195,9 @@ class Course:
 
     def _add_outcomes(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
         assert self._layout is not None
-        assert self._added is not None
         outcomes, layout = self.outcomes, self._layout
         for pane, segment, rows in _groups(outcomes.pane, outcomes.segments):
-            whole = len(rows) == len(outcomes)
-            added = (self._added if whole else self._added[:, rows]).sum(axis=1)
+            added = self._sum(None if len(rows) == len(outcomes) else rows)
             for sums in targets.of(pane):
                 sums.tally = widened(sums.tally, segment + 1, layout.width)
                 sums.tally[segment] += added
@@ -224,14 +250,6 @@ def _groups(pane: Ints, segments: Ints) -> list[tuple[int, int, Ints]]:
         for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
             found.append((int(sorted_pane[start]), int(sorted_code[start]), order[start:stop]))
     return found
-
-
-def _by_tick(added: Ints, at: Ints, ticks: int) -> Ints:
-    """Column sums of `added` (width, n) by tick: (ticks, width). `at` ascends."""
-    total = np.zeros((ticks, len(added)), np.int64)
-    present, starts = np.unique(at, return_index=True)
-    total[present] = np.add.reduceat(added, starts, axis=1).T
-    return total
 
 
 def _running(total: Ints, before: Ints) -> Ints:

@@ -52,6 +52,25 @@ SATURATED = 2.0**126
 one that reaches the bound gives none."""
 
 
+class Entries:
+    """Contributions of n outcomes without their zeros: about thirty numbers a row, whatever the width."""
+
+    def __init__(self, width: int, entries: list[tuple[int | Ints, Ints]]) -> None:
+        """`entries` are values per row, and the column, or column per row, that they belong to."""
+        self._width, self._entries = width, entries
+
+    def sums(self, group: Ints, groups: int, rows: Ints | None = None) -> Ints:
+        """As `Layout.sums`, of some of the rows if so wanted; `group` then has a number for each of those."""
+        total = np.zeros((groups, self._width), dtype=np.int64)
+        flat, start = total.reshape(-1), group * self._width
+        for column, values in self._entries:
+            if rows is None:
+                np.add.at(flat, start + column, values)
+            else:
+                np.add.at(flat, start + (column if isinstance(column, int) else column[rows]), values[rows])
+        return total
+
+
 class Layout(Struct, frozen=True):
     """Columns of the tallies of a model with this task and, for classification, this many classes.
 
@@ -95,11 +114,11 @@ class Layout(Struct, frozen=True):
 
         The same as adding up `contributions`, for less: only columns that an outcome touches are visited.
         """
-        total = np.zeros((groups, self.width), dtype=np.int64)
-        flat, start = total.reshape(-1), group * self.width
-        for column, values in self._entries(outcomes):
-            np.add.at(flat, start + column, values)
-        return total
+        return self.entries(outcomes).sums(group, groups)
+
+    def entries(self, outcomes: Outcomes) -> Entries:
+        """What each outcome adds, in a form whose size does not grow with the number of classes."""
+        return Entries(self.width, list(self._entries(outcomes)))
 
     def grow(self, tally: Ints, classes: int) -> Ints:
         """A tally (..., width) laid out again for more classes; the new ones have nothing yet."""
