@@ -105,6 +105,7 @@ class Watches:
                 fitted = defaults.fitted(rule, feature, m.normal.reference)
                 subject = Subject(self._model, fitted, segment, feature)
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
+                watch.subject = subject  # its bound depends on the reference, which may be new
                 self._list.append(watch)
 
     def _new(self, subject: Subject) -> Watch:

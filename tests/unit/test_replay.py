@@ -132,3 +132,24 @@ def test_nothing_at_all(tmp_path: Path) -> None:
     summary = replay(Config(), {"predictions": [tmp_path / "empty.jsonl"]}, tmp_path / "out")
     assert (summary.start, summary.end, summary.view.models) == (None, None, [])
     assert contents(tmp_path / "out") == dict.fromkeys(FILES.values(), b"")
+
+
+def test_a_bound_that_depends_on_the_reference_does_not_depend_on_when_it_was_first_looked_at(tmp_path: Path) -> None:
+    # In short slices the rule is there before its reference, in one long slice it is not.
+    n = 1500
+    scores = [(i * 7919 % 1000) / 1000 for i in range(n)]
+    predictions = [
+        {"model": "m", "id": str(i), "ts": 1000 + i / 10, "prediction": 1, "score": score if i < 100 else score**1.5}
+        for i, score in enumerate(scores)
+    ]
+    config = parse(
+        "models: {m: {task: binary, pane: 1h, windows: [1h], reference: {first: 100}, "
+        "rules: [{name: drift, feature: prediction, test: psi, above: 0.05}]}}",
+        "c.yaml",
+        {},
+    )
+    files = write(tmp_path, predictions, [])
+    for size in (50, 10_000):
+        replay(config, files, tmp_path / str(size), slice_size=size)
+        # PSI comes to 0.1, which says nothing against a reference of 100 rows: no number of samples is enough.
+        assert lines(tmp_path / str(size) / "alerts.jsonl") == []
