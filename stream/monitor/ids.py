@@ -25,30 +25,43 @@ def hashes(ids: list[str]) -> Hashes:
     >>> bool(a != b), bool(hashes(["order-1"])[0] == a)
     (True, True)
     """
-    encoded = [i.encode("utf-8", "surrogatepass") for i in ids]
-    lengths = np.fromiter(map(len, encoded), np.uint64, len(encoded))
-    if encoded and int(lengths.max()) > _LONG:
-        result = np.empty(len(encoded), np.uint64)
-        long = lengths > _LONG
-        for row in np.flatnonzero(long):
-            result[row] = _fold([encoded[row]], lengths[row : row + 1])[0]
-        short = np.flatnonzero(~long)
-        if len(short):
-            result[short] = _fold([encoded[row] for row in short], lengths[short])
-        return result
-    return _fold(encoded, lengths)
-
-
-def _fold(encoded: list[bytes], lengths: Hashes) -> Hashes:
-    """Folds the ids eight bytes at a time, all ids at once."""
-    if not encoded:
+    if not ids:
         return np.empty(0, np.uint64)
-    width = max(8, -(-int(lengths.max()) // 8) * 8)
-    words = np.array(encoded, dtype=f"S{width}").view(np.uint64).reshape(len(encoded), -1)
-    state = (lengths + np.uint64(1)) * _MULTIPLIER
-    for column in words.T:
-        state = (state ^ column) * _MULTIPLIER
-        state ^= state >> _SHIFT
+    text = "".join(ids)
+    if text.isascii():
+        data, lengths = text.encode(), np.fromiter(map(len, ids), np.int64, len(ids))
+    else:
+        encoded = [event_id.encode("utf-8", "surrogatepass") for event_id in ids]
+        data, lengths = b"".join(encoded), np.fromiter(map(len, encoded), np.int64, len(ids))
+    if int(lengths.max()) <= _LONG:
+        return _fold(np.frombuffer(data, np.uint8), lengths)
+    stops = np.cumsum(lengths)
+    parts = np.split(np.frombuffer(data, np.uint8), stops[:-1])
+    result = np.empty(len(ids), np.uint64)
+    long = lengths > _LONG
+    for row in np.flatnonzero(long):
+        result[row] = _fold(parts[row], lengths[row : row + 1])[0]
+    short = np.flatnonzero(~long)
+    if len(short):
+        result[short] = _fold(np.concatenate([parts[row] for row in short]), lengths[short])
+    return result
+
+
+def _fold(data: npt.NDArray[np.uint8], lengths: npt.NDArray[np.int64]) -> Hashes:
+    """Folds ids, whose bytes follow each other in `data`, eight bytes at a time, all ids at once."""
+    widest = int(lengths.max())
+    padded = np.zeros((len(lengths), max(8, -(-widest // 8) * 8)), np.uint8)
+    if int(lengths.min()) == widest:
+        padded[:, :widest] = data.reshape(len(lengths), widest)
+    else:
+        padded[np.arange(padded.shape[1]) < lengths[:, None]] = data
+    state = (lengths.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER
+    shortest = int(lengths.min())
+    for number, column in enumerate(padded.view(np.uint64).T):
+        mixed = (state ^ column) * _MULTIPLIER
+        mixed ^= mixed >> _SHIFT
+        # An id ends where it ends, however long the others are.
+        state = mixed if 8 * number < shortest else np.where(8 * number < lengths, mixed, state)
     state *= _FINAL
     state ^= state >> _SHIFT
     state[state == 0] = 1
