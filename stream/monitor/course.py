@@ -6,6 +6,8 @@ running totals at tick ends. Invariant: `window sums before + at(…)[-1]` is wh
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
@@ -14,12 +16,14 @@ from stream.monitor.columns import Ints, Outcomes
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
+from stream.monitor.scores import EXACT, ScoreHistogram, encode
 from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
+Scored = tuple[Ints, Flags, Ints]
 
 DENSE = 1 << 19
-"""Contributions of a chunk are kept as full rows up to so many numbers (4 MiB), where that is faster; beyond, sparsely."""
+"""Contributions of a chunk are kept as full rows up to so many numbers (4 MiB), where that is faster, else sparsely."""
 
 
 class Traffic(Struct):
@@ -198,28 +202,62 @@ class Course:
         outcomes, layout = self.outcomes, self._layout
         for pane, segment, rows in _groups(outcomes.pane, outcomes.segments):
             added = self._sum(None if len(rows) == len(outcomes) else rows)
-            for sums in targets.of(pane):
+            held = targets.of(pane)
+            for sums in held:
                 sums.tally = widened(sums.tally, segment + 1, layout.width)
                 sums.tally[segment] += added
-                self.add_scores(sums, segment, rows)
+            _add_scores(held, segment, self._scores_of(rows))
             touched.setdefault(pane, set()).add(segment)
 
     def add_scores(self, sums: Sums, segment: int, rows: Ints) -> None:
         """Adds the scores of some outcomes to a segment's histograms."""
-        outcomes, layout = self.outcomes, self._layout
-        assert layout is not None
-        if layout.task == "regression":
-            return
-        classes = [layout.positive] if layout.task == "binary" else list(range(outcomes.scores.shape[1]))
-        scores = outcomes.scores[rows]
-        if np.isnan(scores).all():
-            return
-        histograms = sums.histograms(segment, len(classes))
-        actual, weight = outcomes.actual[rows], outcomes.weight[rows]
-        for column, code in enumerate(classes):
-            known = ~np.isnan(scores[:, column])
-            if known.any():
-                histograms[column].add(scores[known, column], actual[known] == code, weight[known])
+        _add_scores([sums], segment, self._scores_of(rows))
+
+    def _scores_of(self, rows: Ints) -> list[Scored]:
+        """By class what its histogram takes of some outcomes: codes, whether they are of the class, weights."""
+        found: list[Scored] = []
+        whole = len(rows) == len(self.outcomes)
+        weight = self.outcomes.weight if whole else self.outcomes.weight[rows]
+        for codes, positive, usable in self._encoded:
+            mine = (codes, positive, weight) if whole else (codes[rows], positive[rows], weight)
+            if usable is not None:
+                kept = usable if whole else usable[rows]
+                if not kept.all():
+                    mine = mine[0][kept], mine[1][kept], mine[2][kept]
+            found.append(mine)
+        return found
+
+    @cached_property
+    def _encoded(self) -> list[tuple[Ints, Flags, Flags | None]]:
+        """By class the code of each outcome's score, whether it is of the class, and where the score is usable (None:
+        everywhere)."""
+        layout, outcomes = self._layout, self.outcomes
+        if layout is None or layout.task == "regression":
+            return []
+        encoded: list[tuple[Ints, Flags, Flags | None]] = []
+        for code in [layout.positive] if layout.task == "binary" else range(outcomes.scores.shape[1]):
+            column = np.ascontiguousarray(outcomes.scores[:, 0 if layout.task == "binary" else code])
+            usable = (column >= 0.0) & (column <= 1.0)
+            everywhere = bool(usable.all())
+            codes = encode(column if everywhere else np.where(usable, column, 0.0))
+            encoded.append((codes, outcomes.actual == code, None if everywhere else usable))
+        return encoded
+
+
+def _add_scores(sums: list[Sums], segment: int, scores: list[Scored]) -> None:
+    """Adds to each of `sums`; many outcomes are put in order once, for all of them."""
+    if not any(len(codes) for codes, _, _ in scores):
+        return
+    for number, (codes, positive, weight) in enumerate(scores):
+        histograms = [each.histograms(segment, len(scores))[number] for each in sums]
+        if len(codes) < EXACT or len(histograms) == 1:
+            for histogram in histograms:
+                histogram.add_codes(codes, positive, weight)
+        else:
+            part = ScoreHistogram()
+            part.add_codes(codes, positive, weight)
+            for histogram in histograms:
+                histogram.merge(part)
 
 
 class _Targets:

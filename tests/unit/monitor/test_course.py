@@ -12,7 +12,8 @@ from stream.monitor import course as courses
 from stream.monitor.columns import Ints, Outcomes
 from stream.monitor.course import Course, Traffic
 from stream.monitor.layout import Layout
-from stream.monitor.pane import Pane
+from stream.monitor.pane import Pane, Sums
+from stream.monitor.scores import EXACT, ScoreHistogram
 from stream.monitor.window import Window
 from tests.unit.monitor.outcome_data import generated, rows
 
@@ -93,3 +94,48 @@ def test_memory_of_a_chunk_does_not_grow_with_the_square_of_the_classes() -> Non
     mine = (outcomes.segments == 1).any(axis=1) & (outcomes.pane >= held[0].first)
     some = rows(outcomes, np.flatnonzero(mine))
     assert np.array_equal(tally[-1], layout.sums(some, np.zeros(len(some), np.int64), 1)[0])
+
+
+def judged(outcomes: Outcomes, layout: Layout, mine: Ints, number: int) -> ScoreHistogram:
+    """The histogram of some outcomes and one class, from the raw scores."""
+    made = ScoreHistogram()
+    code = layout.positive if layout.task == "binary" else number
+    made.add(outcomes.scores[mine, number], outcomes.actual[mine] == code, outcomes.weight[mine])
+    return made
+
+
+def same(left: ScoreHistogram, right: ScoreHistogram) -> bool:
+    a, b = left.to_state(), right.to_state()
+    return left.count == right.count and np.array_equal(a.codes, b.codes) and np.array_equal(a.columns, b.columns)
+
+
+@pytest.mark.parametrize(("task", "classes"), [("binary", 2), ("multiclass", 3)])
+@pytest.mark.parametrize("n", [300, 3 * EXACT])
+def test_histograms_hold_the_scores_of_their_outcomes(task: Task, classes: int, n: int) -> None:
+    layout, outcomes = Layout(task, classes), chunk(task, n, classes)
+    outcomes.pane[: n // 2] = PANE  # enough for one pane to be counted in bins
+    outcomes.scores[:4, 0] = [-0.1, 1.1, np.inf, 1.0]
+    course, held = started(outcomes, layout), windows()
+    panes: dict[int, Pane] = {}
+    course.commit(panes, held)
+    alone = Sums()
+    some = np.flatnonzero(outcomes.segments[:, 1] == 2)
+    course.add_scores(alone, 2, some)
+    for number in range(outcomes.scores.shape[1]):
+        assert same(alone.scores[2][number], judged(outcomes, layout, some, number))
+        for segment in range(7):
+            inside = (outcomes.segments == segment).any(axis=1)
+            for window in held:
+                mine = np.flatnonzero(inside & (outcomes.pane >= window.first))
+                assert same(window.sums.scores[segment][number], judged(outcomes, layout, mine, number))
+            for index, pane in panes.items():
+                mine = np.flatnonzero(inside & (outcomes.pane == index))
+                assert same(pane.sums.scores[segment][number], judged(outcomes, layout, mine, number))
+
+
+def test_outcomes_without_scores_make_no_histograms() -> None:
+    layout, outcomes = Layout("binary"), chunk("binary", 50, 2)
+    outcomes.scores[:] = np.nan
+    held = windows()
+    started(outcomes, layout).commit({}, held)
+    assert held[0].sums.scores == {}
