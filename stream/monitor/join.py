@@ -333,21 +333,19 @@ class Join:
 
     def changes(self) -> tuple[dict[str, Waiting], list[str], dict[str, Early], list[str]]:
         """Pending rows to store and ids to delete, and the same of early labels, since the last call."""
-        waiting = {event_id: self._row(self.pending[event_id]) for event_id in self._fresh}
+        waiting = self._rows(list(self._fresh))
         early = {event_id: self.early[event_id] for event_id in self._fresh_early}
         changed = waiting, self._gone, early, self._gone_early
         self._fresh, self._gone, self._fresh_early, self._gone_early = {}, [], {}, []
         return changed
 
-    def _row(self, slot: int) -> Waiting:
-        return Waiting(
-            int(self._tick[slot]),
-            float(self._ts[slot]),
-            float(self._predicted[slot]),
-            self._scores[slot].tolist(),
-            self._segments[slot].tolist(),
-            self._payload[slot] if self.keeps_payload else None,
-        )
+    def _rows(self, ids: list[str]) -> dict[str, Waiting]:
+        """Pending predictions as they are stored."""
+        slots = np.array([self.pending[event_id] for event_id in ids], np.intp)
+        columns = (self._tick, self._ts, self._predicted, self._scores, self._segments)
+        rows = zip(*(column[slots].tolist() for column in columns), strict=True)
+        payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else repeat(None)
+        return {i: Waiting(*row, payload) for i, row, payload in zip(ids, rows, payloads, strict=False)}
 
     def restore_pending(self, ids: list[str], rows: list[Waiting], segments: list[int] | None = None) -> None:
         """Takes back stored pending predictions; `segments` stand for the stored ones where those mean nothing now."""

@@ -61,6 +61,7 @@ class Watch:
         self.window = window
         self.state = RuleState()
         self.detector = Detector.of(subject.rule) if subject.rule.detector is not None else None
+        self.made_for = made_for(subject.rule)
         self.reported = False
         """Its detector was switched off, and the page says so."""
 
@@ -112,7 +113,7 @@ class Watches:
         seconds = subject.rule.window or min(self._spec.windows, default=0.0)
         watch = Watch(subject, self._spec.windows.index(seconds) if seconds in self._spec.windows else 0)
         stored = self._stored.get(watch.key)
-        if stored is not None and stored.made_for == made_for(subject.rule) and self._loads is not None:
+        if stored is not None and stored.made_for == watch.made_for and self._loads is not None:
             del self._stored[watch.key]
             watch.state = stored.state
             if watch.detector is not None and stored.detector is not None:
@@ -214,7 +215,7 @@ class Watches:
         stored = []
         for watch in self._list:
             detector = None if watch.detector is None else watch.detector.snapshot()
-            stored.append(WatchState(*watch.key, made_for(watch.rule), watch.state, detector))
+            stored.append(WatchState(*watch.key, watch.made_for, watch.state, detector))
         return stored
 
     def restore(self, states: list[WatchState], loads: Callable[[bytes], Any]) -> None:
