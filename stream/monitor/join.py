@@ -343,9 +343,9 @@ class Join:
         """Pending predictions as they are stored."""
         slots = np.array([self.pending[event_id] for event_id in ids], np.intp)
         columns = (self._tick, self._ts, self._predicted, self._scores, self._segments)
-        rows = zip(*(column[slots].tolist() for column in columns), strict=True)
-        payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else repeat(None)
-        return {i: Waiting(*row, payload) for i, row, payload in zip(ids, rows, payloads, strict=False)}
+        payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else [None] * len(ids)
+        rows = zip(*(column[slots].tolist() for column in columns), payloads, strict=True)
+        return {event_id: Waiting(*row) for event_id, row in zip(ids, rows, strict=True)}
 
     def restore_pending(self, ids: list[str], rows: list[Waiting], segments: list[int] | None = None) -> None:
         """Takes back stored pending predictions; `segments` stand for the stored ones where those mean nothing now."""
