@@ -40,9 +40,12 @@ def number(value: float | None) -> str:
     """
     if value is None or math.isnan(value):
         return "–"
-    if float(value).is_integer() and abs(value) < 1e15:
+    size = abs(value)
+    if float(value).is_integer() and size < 1e15:
         return f"{value:,.0f}"
-    return f"{value:.3f}" if 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+    if size < 0.001 or size >= 1e9:
+        return f"{value:.3g}"
+    return f"{value:.3f}" if size < 1000 else f"{value:,.0f}"
 
 
 def share(value: float | None) -> str:

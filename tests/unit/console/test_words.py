@@ -7,7 +7,16 @@ from stream.console.words import number, safe, share
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (float("nan"), "–"), (0, "0"), (0.5, "0.500"), (1234.5, "1.23e+03"), (-2, "-2"), (1e-9, "1e-09")],
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0, "0"),
+        (0.5, "0.500"),
+        (17912.3, "17,912"),
+        (1.5e12 + 0.5, "1.5e+12"),
+        (-2, "-2"),
+        (1e-9, "1e-09"),
+    ],
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
