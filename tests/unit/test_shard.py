@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -332,7 +333,7 @@ def test_a_third_class_of_a_binary_model_goes_to_the_dead_letters() -> None:
     assert shard.view().models[0].counts.predictions == 2
 
 
-CHANGES = {
+CHANGES: dict[str, dict[str, Any]] = {
     "pane": {"pane": 20.0},
     "segments": {"segments": ("kind", "country")},
     "task": {"task": "multiclass"},
