@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from stream.monitor.columns import Ints, Outcomes
+from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
@@ -53,6 +53,8 @@ class Course:
         self._layout, self._cells = layout, cells
         others = outcomes.tick if also is None else np.concatenate([outcomes.tick, also])
         self.ticks: Ints = np.union1d(traffic.tick, others)
+        self.ends: Floats = ((self.ticks + 1) * TICK).astype(np.float64)
+        """Event time of each tick's end."""
         self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
         self._added = self._entries = None
@@ -71,11 +73,6 @@ class Course:
         scores = np.empty((0, 1))
         outcomes = Outcomes(none, whole, none, whole, whole, none, scores, segments, whole)
         return cls(traffic, outcomes, layout, cells, np.array([tick]))
-
-    @property
-    def ends(self) -> npt.NDArray[np.float64]:
-        """Event time of each tick's end."""
-        return ((self.ticks + 1) * TICK).astype(np.float64)
 
     # -- what windows held at tick ends --------------------------------------------------------------------------
 

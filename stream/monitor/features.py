@@ -42,6 +42,8 @@ class FeatureLayout:
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
+        self.reference_shares: dict[tuple[str, str], float] = {}
+        """Shares of bad values in the reference by feature and cause, as they are asked for."""
         self.blocks = blocks(reference.monitored)
         self.width = self.blocks[-1].stop if self.blocks else 0
         self.names = tuple(block.feature.name for block in self.blocks)

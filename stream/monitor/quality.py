@@ -50,11 +50,14 @@ def share(layout: FeatureLayout, histogram: Ints, feature: str, cause: str) -> F
 
 def reference_share(layout: FeatureLayout, feature: str, cause: str) -> float:
     """The same share in the reference; 0 when it is empty."""
-    block = layout.block(feature)
-    histogram = np.zeros(layout.width, dtype=np.int64)
-    histogram[block.start : block.stop] = block.feature.counts
-    found = float(share(layout, histogram, feature, cause))
-    return 0.0 if np.isnan(found) else found
+    known = layout.reference_shares.get((feature, cause))
+    if known is None:
+        block = layout.block(feature)
+        histogram = np.zeros(layout.width, dtype=np.int64)
+        histogram[block.start : block.stop] = block.feature.counts
+        found = float(share(layout, histogram, feature, cause))
+        known = layout.reference_shares[feature, cause] = 0.0 if np.isnan(found) else found
+    return known
 
 
 def total(layout: FeatureLayout, histogram: Ints, feature: str) -> Ints:
