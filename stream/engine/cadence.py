@@ -1,4 +1,4 @@
-"""How often to checkpoint: `every` is a floor, stretched so that checkpoints use a tenth of the worker's time.
+"""How often to checkpoint: `every` is a floor, stretched so that checkpoints use a twentieth of the worker's time.
 
 Invariant: over any longer span, seconds of processor time in encoding and committing <= `SHARE` of wall time, alerts
 apart. Time that a commit merely waits for the store or the disk does not count: the shard works meanwhile.
@@ -6,7 +6,7 @@ apart. Time that a commit merely waits for the store or the disk does not count:
 
 from __future__ import annotations
 
-SHARE = 0.1
+SHARE = 0.05
 """Share of the worker's time that checkpoints may use."""
 
 URGENT_SHARE = 0.4
@@ -22,7 +22,7 @@ class Cadence:
     >>> cadence = Cadence(every=0.5)
     >>> cadence.interval()
     0.5
-    >>> cadence.spent(0, seconds=0.2); cadence.interval()
+    >>> cadence.spent(0, seconds=0.1); cadence.interval()
     2.0
     """
 
