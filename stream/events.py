@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, field
@@ -220,6 +220,24 @@ class ModelUpdate(Struct, frozen=True, omit_defaults=True):
     parent: str | UnsetType = UNSET
     challenger: str | UnsetType = UNSET
     """Which challenger this is a version of: each counts its versions by itself."""
+
+
+R = TypeVar("R", bound=Struct)
+
+
+def without(record: type[R], *fields: str) -> type[R]:
+    """The record type without some optional fields: for a decoder that skips what nobody reads, which is faster.
+
+    >>> decode = msgspec.json.Decoder(without(Prediction, "attributes")).decode
+    >>> decode(b'{"model": "m", "id": "1", "ts": 1, "prediction": 0, "attributes": {"a": "b"}}').prediction
+    0.0
+    """
+    kept = [
+        (each.name, each.type) if each.required else (each.name, each.type, each.default)
+        for each in msgspec.structs.fields(record)
+        if each.name not in fields
+    ]
+    return cast(type[R], msgspec.defstruct(record.__name__, kept, gc=False))
 
 
 RECORDS: dict[str, type[Struct]] = {

@@ -19,7 +19,7 @@ from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta
 from stream.config import Config
 from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
-from stream.events import Label, Prediction, Refusal, encode
+from stream.events import Label, Prediction, Refusal, encode, without
 from stream.learning.learner import Learner
 from stream.monitor import snapshots
 from stream.monitor.columns import picked
@@ -50,7 +50,9 @@ class Shard:
     def __init__(self, partition: int, config: Config, references: Mapping[str, Reference] | None = None) -> None:
         self.partition, self.config = partition, config
         self._references = references or {}
-        self._predictions = Intake("predictions", Prediction, config.max_skew)
+        segmented = any(spec.segments for spec in (config.defaults, *config.models.values()))
+        guess = Prediction if segmented else without(Prediction, "attributes")
+        self._predictions = Intake("predictions", guess, config.max_skew)
         self._labels = Intake("labels", Label, config.max_skew)
         self._closed = 0
         """Ticks below this one are applied."""
