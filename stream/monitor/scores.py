@@ -1,8 +1,9 @@
 """Scores of outcomes by truth, from which ROC AUC and average precision are read.
 
 Up to EXACT outcomes every distinct score is kept; beyond, scores share fixed bins, with moments inside a bin
-so that order within it is estimated. Invariant: the content is a function of the outcomes alone, whatever the order,
-slicing, merging and subtracting that led to it; only where `incomplete` says so must it be merged again from its parts.
+so that order within it is estimated, and the BEST highest scores, on which precision hangs most, are kept besides.
+Invariant: what is read and stored is a function of the outcomes alone, whatever the order, slicing, merging and
+subtracting that led to it; only where `incomplete` says so must it be merged again from its parts.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ from collections.abc import Iterable
 
 import numpy as np
 from msgspec import Struct
-from scipy.special import digamma
 
+from stream.monitor import precision
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.exact import Booleans
+from stream.monitor.precision import NEGATIVE, NEGATIVES, POSITIVE, POSITIVES
 
 EXACT = 4096
 """Largest number of outcomes of which every score is kept (to single precision, from the nearer of 0 and 1)."""
+
+BEST = 1024
+"""Number of the highest scores that are read exactly, besides those equal to the last of them, when there are bins."""
+
+_BEST_KEPT, _BEST_MOST = 2 * BEST, 4 * BEST
+"""More than BEST are at hand, so that a window can lose panes: cut to the first when there are more than the second."""
 
 _ONE = 0x7E000000
 """Twice the single-precision bits of 0.5: the code of the score 1."""
@@ -25,18 +33,35 @@ _ONE = 0x7E000000
 _PLACE_BITS = 16
 """Bits of a code that a bin drops, and moments tell apart. 7 bits of the mantissa stay: 128 bins per power of two."""
 
-_NEGATIVE, _POSITIVE, _NEGATIVES, _POSITIVES, _NEGATIVE_PLACES, _POSITIVE_PLACES, _SQUARES = range(7)
-"""Rows of `columns`: weights, counts, sums of places by truth, and of squared places of both. Exact: the first four."""
-
-_PARTS = 8
-"""Parts that a bin is cut into for average precision."""
-
 
 class ScoreState(Struct, frozen=True):
-    """A histogram as plain data. `codes` ascend; `columns` has a row per quantity and a column per code."""
+    """A histogram as plain data. `codes` ascend; `columns` has a row per quantity and a column per code. Where these
+    are bins, `best` and `best_columns` are the highest scores, not binned."""
 
     codes: Ints
     columns: Ints
+    best: Ints
+    best_columns: Ints
+
+
+class _Best(Struct, frozen=True):
+    """All outcomes whose codes are at least `floor`, as exact columns."""
+
+    codes: Ints
+    columns: Ints
+    floor: int
+
+    @property
+    def count(self) -> int:
+        return int(self.columns[NEGATIVES : POSITIVES + 1].sum())
+
+    def cut(self, most: int, kept: int) -> _Best:
+        """The `kept` highest and those equal to the last of them, if there are more than `most`."""
+        tail = np.cumsum((self.columns[NEGATIVES] + self.columns[POSITIVES])[::-1])
+        if not len(tail) or tail[-1] <= most:
+            return self
+        start = len(tail) - 1 - int(np.searchsorted(tail, kept))
+        return _Best(self.codes[start:], self.columns[:, start:], int(self.codes[start]))
 
 
 def encode(scores: Floats) -> Ints:
@@ -58,13 +83,14 @@ _ROUND = encode(np.arange(101) / 100.0)
 class ScoreHistogram:
     """Scores of one class against the rest."""
 
-    __slots__ = ("_added", "_auc", "_codes", "_columns", "_precision", "_waiting", "_weights", "count")
+    __slots__ = ("_added", "_auc", "_best", "_codes", "_columns", "_precision", "_waiting", "_weights", "count")
 
     def __init__(self) -> None:
         self.count = 0
         """Outcomes inside."""
         self._codes: Ints = np.zeros(0, dtype=np.int64)
         self._columns: Ints = np.zeros((4, 0), dtype=np.int64)
+        self._best: _Best | None = None
         self._added: list[tuple[Ints, Booleans, Ints]] = []
         self._waiting = 0
         self._weights: tuple[int, int] | None = None
@@ -110,31 +136,35 @@ class ScoreHistogram:
         twin.count, twin._waiting = self.count, self._waiting
         twin._weights, twin._auc, twin._precision = self._weights, self._auc, self._precision
         twin._codes, twin._columns, twin._added = self._codes, self._columns, list(self._added)
+        twin._best = self._best
         return twin
 
     @property
     def incomplete(self) -> bool:
-        """Whether subtracting left so few outcomes that each score is to be known, and is not: merge the parts anew."""
-        return 0 < self.count <= EXACT and len(self._columns) > 4
+        """Whether subtracting left too few outcomes whose scores are known: merge the parts anew."""
+        return self._best is not None and (0 < self.count <= EXACT or self._best.count < BEST)
 
     def to_state(self) -> ScoreState:
         """The content as plain data: equal for equal outcomes."""
         self._settle()
-        return ScoreState(self._codes, self._columns)
+        best = _Best(self._codes[:0], self._columns[:4, :0], 0) if self._best is None else self._best.cut(BEST, BEST)
+        return ScoreState(self._codes, self._columns, best.codes, best.columns)
 
     @classmethod
     def from_state(cls, state: ScoreState) -> ScoreHistogram:
         """The histogram that gave the state."""
         made = cls()
         made._codes, made._columns = state.codes, state.columns
-        made.count = int(state.columns[_NEGATIVES : _POSITIVES + 1].sum())
+        made.count = int(state.columns[NEGATIVES : POSITIVES + 1].sum())
+        if len(state.columns) > 4:
+            made._best = _Best(state.best, state.best_columns, int(state.best[0]))
         return made
 
     def weights(self) -> tuple[int, int]:
         """Total weight of negatives and of positives, in WEIGHT_UNIT."""
         self._settle()
         if self._weights is None:
-            negative, positive = self._columns[: _POSITIVE + 1].sum(axis=1).tolist()
+            negative, positive = self._columns[: POSITIVE + 1].sum(axis=1).tolist()
             self._weights = negative, positive
         return self._weights
 
@@ -164,73 +194,29 @@ class ScoreHistogram:
         self._weights = self._auc = self._precision = None
 
     def _roc_auc(self) -> float:
-        negative, positive = self._columns[_NEGATIVE], self._columns[_POSITIVE].astype(np.float64)
+        negative, positive = self._columns[NEGATIVE], self._columns[POSITIVE].astype(np.float64)
         below = np.cumsum(negative)
         pairs = float(below[-1]) * positive.sum() if len(below) else 0.0
         if not pairs > 0.0:
             return float("nan")
         wins = below - 0.5 * negative
         if len(self._columns) > 4:
-            spread, lower, upper = self._moments()
+            spread, lower, upper = precision.moments(self._columns)
             wins += negative * np.clip((upper - lower) / np.where(spread > 0.0, spread * 12.0**0.5, np.inf), -0.5, 0.5)
         return float(wins @ positive / pairs)
 
     def _average_precision(self) -> float:
-        negative, positive = self._columns[: _POSITIVE + 1, ::-1]
-        if not positive.any():
+        if not self._columns[POSITIVE].any():
             return float("nan")
-        if len(self._columns) > 4:
-            return self._binned_precision(negative.astype(np.float64), positive.astype(np.float64))
-        hits = np.cumsum(positive)
-        every = np.cumsum(negative)
-        every += hits
-        precision = hits / np.maximum(every, 1)
-        return float(precision @ positive.astype(np.float64) / hits[-1])
-
-    def _binned_precision(self, negative: Floats, positive: Floats) -> float:
-        """Bins are cut where that tells more; then positives of a piece lie at random among its negatives, one unit
-        (the mean weight) each: a sum over positives in closed form, sum (h + i) / (n + c i) for i = 1..a."""
-        counts = self._columns[:, ::-1]
-        spread, below, above = (values[::-1] for values in self._moments())
-        mixed = (negative > 0.0) & (positive > 0.0) & (spread > 0.0)
-        single = mixed & (counts[_NEGATIVES] == 1) & (counts[_POSITIVES] == 1)
-        dense = mixed & (np.minimum(counts[_NEGATIVES], counts[_POSITIVES]) >= 4)
-        lean = 3.0**0.5 / np.where(spread > 0.0, spread, 1.0)
-        middle = (below * counts[_NEGATIVES] + above * counts[_POSITIVES]) / (counts[_NEGATIVES] + counts[_POSITIVES])
-        edges = np.linspace(1.0, -1.0, _PARTS + 1)
-        width, tilt = (edges[:-1] - edges[1:]) / 2.0, (edges[:-1] ** 2 - edges[1:] ** 2) / 4.0
-        first = np.zeros(_PARTS)
-        first[0] = 1.0
-
-        def cut(mass: Floats, mean: Floats, ahead: Booleans) -> Floats:
-            shares = width + np.clip((mean - middle) * lean, -1.0, 1.0)[:, None] * tilt
-            shares = np.where(dense[:, None], shares, first)
-            shares = np.where((single & ~ahead)[:, None], first[::-1], shares)
-            return (mass[:, None] * shares).reshape(-1)
-
-        unit = (negative.sum() + positive.sum()) / self.count
-        whole = np.repeat(positive, _PARTS) / unit
-        loose = np.repeat(mixed & ~single, _PARTS)
-        misses, gains = cut(negative, below, below > above) / unit, cut(positive, above, above >= below) / unit
-        hits, every = np.cumsum(gains), np.cumsum(gains + misses)
-        gained = gains > 0.0
-        hits, every, gains, misses, whole, loose = (x[gained] for x in (hits, every, gains, misses, whole, loose))
-        tied = gains * hits / every
-        before, start = hits - gains, every - gains - misses
-        step = 1.0 + misses / gains * (whole / (whole + 1.0))
-        ratio = start / step
-        spreads = gains / step + (before - ratio) / step * (digamma(ratio + gains + 1.0) - digamma(ratio + 1.0))
-        return float(np.where(loose, spreads, tied).sum() / hits[-1])
-
-    def _moments(self) -> tuple[Floats, Floats, Floats]:
-        """Per bin: standard deviation of places (0: all the same), mean place of negatives, of positives."""
-        counts = self._columns[_NEGATIVES : _POSITIVES + 1].astype(np.float64)
-        places = self._columns[_NEGATIVE_PLACES : _POSITIVE_PLACES + 1].astype(np.float64)
-        both = counts.sum(axis=0)
-        variance = self._columns[_SQUARES] / both - (places.sum(axis=0) / both) ** 2
-        spread = np.sqrt(np.where(variance > 1e-3, variance, 0.0))
-        below, above = places / np.maximum(counts, 1.0)
-        return spread, below, above
+        if self._best is None:
+            gained, hits, _ = precision.gains(self._columns)
+            return gained / hits
+        best = self._best.cut(BEST, BEST)
+        gained, hits, every = precision.gains(best.columns)
+        codes, columns = _binned(best.codes, best.columns)
+        _, rest = _reduced(*_sorted([(self._codes, self._columns), (codes, -columns)]))
+        unit = precision.dispersion(best.columns) * float(rest[: POSITIVE + 1].sum()) / max(self.count - best.count, 1)
+        return (gained + precision.rest_gains(rest, hits, every, unit)) / (hits + float(rest[POSITIVE].sum()))
 
     def _settle(self) -> None:
         """Takes waiting outcomes into the columns."""
@@ -243,18 +229,40 @@ class ScoreHistogram:
             other._settle()
             self.count += sign * other.count
         parts = [(self._codes, self._columns), *((o._codes, sign * o._columns) for o in others if len(o._codes))]
+        known = [self._exact, *(_Best(o.codes, sign * o.columns, o.floor) for o in (each._exact for each in others))]
         if self._added:
-            parts.append(_rows(*(np.concatenate(column) for column in zip(*self._added, strict=True))))
+            added = _rows(*(np.concatenate(column) for column in zip(*self._added, strict=True)))
+            parts.append(added)
+            known.append(_Best(*added, 0))
             self._added, self._waiting = [], 0
+        self._best = None
         if self.count == 0:
             self._codes, self._columns = np.zeros(0, dtype=np.int64), np.zeros((4, 0), dtype=np.int64)
             return
         if self.count > EXACT or any(len(columns) > 4 for _, columns in parts):
             parts = [_binned(*part) for part in parts]
-        codes = np.concatenate([codes for codes, _ in parts])
-        columns = np.concatenate([columns for _, columns in parts], axis=1)
-        order = np.argsort(codes, kind="stable")  # each part ascends: a merge of runs
-        self._codes, self._columns = _reduced(codes[order], columns[:, order])
+            self._best = _best_of(known)
+        self._codes, self._columns = _reduced(*_sorted(parts))
+
+    @property
+    def _exact(self) -> _Best:
+        """The outcomes whose scores are known."""
+        return _Best(self._codes, self._columns, 0) if self._best is None else self._best
+
+
+def _best_of(parts: list[_Best]) -> _Best:
+    """What is known of the highest scores of all parts: nothing below the highest floor."""
+    floor = max(part.floor for part in parts)
+    starts = [int(np.searchsorted(part.codes, floor)) for part in parts]
+    above = [(part.codes[start:], part.columns[:, start:]) for part, start in zip(parts, starts, strict=True)]
+    return _Best(*_reduced(*_sorted(above)), floor).cut(_BEST_MOST, _BEST_KEPT)
+
+
+def _sorted(parts: list[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
+    """Parts, each with ascending codes, as one; equal codes lie side by side."""
+    codes = np.concatenate([codes for codes, _ in parts])
+    order = np.argsort(codes, kind="stable")  # a merge of runs
+    return codes[order], np.concatenate([columns for _, columns in parts], axis=1)[:, order]
 
 
 def _rows(codes: Ints, positive: Booleans, weight: Ints) -> tuple[Ints, Ints]:
@@ -278,7 +286,7 @@ def _binned(codes: Ints, columns: Ints) -> tuple[Ints, Ints]:
     np.add.at(steps, np.searchsorted(codes, _ROUND, side="left"), 1)
     np.add.at(steps, np.searchsorted(codes, _ROUND, side="right"), 1)
     place = codes & ((1 << _PLACE_BITS) - 1)
-    moments = columns[_NEGATIVES : _POSITIVES + 1] * place
+    moments = columns[NEGATIVES : POSITIVES + 1] * place
     squares = (moments[0] + moments[1]) * place
     return _reduced((codes >> _PLACE_BITS) + np.cumsum(steps[:-1]), np.concatenate([columns, moments, squares[None]]))
 
@@ -289,7 +297,7 @@ def _reduced(codes: Ints, columns: Ints) -> tuple[Ints, Ints]:
     if len(starts) < len(codes):
         columns = np.add.reduceat(columns, starts, axis=1)
         codes = codes[starts]
-    held = (columns[_NEGATIVES] + columns[_POSITIVES]) != 0
+    held = (columns[NEGATIVES] + columns[POSITIVES]) != 0
     if held.all():
         return codes, columns
     return codes[held], columns[:, held]

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.exact import Booleans
-from stream.monitor.scores import EXACT, ScoreHistogram, encode
+from stream.monitor.scores import EXACT, ScoreHistogram, ScoreState, encode
 
 UNIT = 1 << 20
 
@@ -38,7 +38,8 @@ def generated(n: int, seed: int = 0) -> tuple[Floats, Booleans]:
 
 def same(left: ScoreHistogram, right: ScoreHistogram) -> bool:
     a, b = left.to_state(), right.to_state()
-    return left.count == right.count and np.array_equal(a.codes, b.codes) and np.array_equal(a.columns, b.columns)
+    alike = (np.array_equal(getattr(a, name), getattr(b, name)) for name in ScoreState.__struct_fields__)
+    return left.count == right.count and all(alike)
 
 
 @given(st.lists(st.floats(0, 1), min_size=2))
@@ -92,6 +93,9 @@ MANY: dict[str, Callable[[np.random.Generator, int], Floats]] = {
     "calibrated": lambda rng, n: rng.random(n),
     "extreme": lambda rng, n: rng.beta(0.3, 3.0, n),
     "rare": lambda rng, n: 1.0 / (1.0 + np.exp(6.0 - 2.0 * rng.normal(size=n))),
+    "never above 0.3": lambda rng, n: 0.3 * rng.beta(1.1, 3.0, n),
+    "never above 0.16": lambda rng, n: 0.16 * rng.random(n),
+    "never above 0.02": lambda rng, n: 0.02 * rng.random(n),
     "hundredths": lambda rng, n: np.round(rng.random(n), 2),
     "thousandths": lambda rng, n: np.round(rng.random(n), 3),
     "half of them 0.5": lambda rng, n: np.where(rng.random(n) < 0.5, 0.5, rng.random(n)),
@@ -140,9 +144,40 @@ def test_content_depends_on_the_outcomes_alone(cuts: list[int], seed: int, n: in
     for part in parts[1:]:
         merged.subtract(part)
     if merged.incomplete:
-        assert merged.count <= EXACT
         merged = ScoreHistogram.total([parts[0]])
     assert same(merged, parts[0])
+
+
+def test_a_sliding_window_reads_what_its_parts_read_and_seldom_merges_anew() -> None:
+    scores, positive = generated(60_000)
+    parts = [
+        histogram(scores[start : start + 1000], positive[start : start + 1000]) for start in range(0, 60_000, 1000)
+    ]
+    window, merged = ScoreHistogram.total(parts[:20]), 0
+    for last in range(20, 60):
+        window.subtract(parts[last - 20])
+        window.merge(parts[last])
+        inside = parts[last - 19 : last + 1]
+        if window.incomplete:
+            window, merged = ScoreHistogram.total(inside), merged + 1
+        fresh = ScoreHistogram.total(inside)
+        assert same(window, fresh)
+        assert window.average_precision() == fresh.average_precision()
+    assert merged <= 4
+
+
+def test_the_highest_scores_leave_with_their_part() -> None:
+    """What is known of a window's highest scores ends where a part that leaves was cut: the rest is merged anew."""
+    scores, positive = generated(3 * EXACT)
+    high = np.sort(scores)[::-1] > np.sort(scores)[-EXACT - 1]
+    order = np.argsort(-scores)
+    scores, positive = scores[order], positive[order]
+    above, below = histogram(scores[high], positive[high]), histogram(scores[~high], positive[~high])
+    total = ScoreHistogram.total([above, below])
+    assert not total.incomplete
+    total.subtract(above)
+    assert total.incomplete
+    assert same(ScoreHistogram.total([below]), below)
 
 
 def test_subtracting_says_when_scores_must_be_merged_anew() -> None:
