@@ -148,6 +148,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     features: Positive = 200
     categories: Positive = 50
     segments: Positive = 200
+    pending: Positive = 1_000_000
+    """Waiting predictions kept in memory per partition; the oldest beyond it are only in the checkpoint store."""
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True):

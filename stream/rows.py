@@ -1,5 +1,6 @@
 """Keys of the rows that a shard stores, and its head row.
 
+A key begins with its kind, so that a shard is restored without its waiting predictions, of which there may be millions.
 Invariant: `split_key` undoes every key; an id or a model name may hold any character.
 """
 
@@ -11,6 +12,10 @@ from msgspec import Struct
 
 HEAD = "shard"
 OUTBOX = "outbox"
+PENDING = "pending"
+
+RESIDENT = ("early/", "learner/", "model/", "normal/", "outbox/", "pane/", "settled/", HEAD)
+"""Prefixes of the rows that a shard is restored from; the others stay in the store until they are asked for."""
 
 
 class ShardHead(Struct):
@@ -35,26 +40,27 @@ class ModelKeys:
     """
 
     def __init__(self, model: str) -> None:
-        self._prefix = f"model/{quote(model, safe='')}"
-        self.head = f"{self._prefix}/head/"
-        self.normal = f"{self._prefix}/normal/"
-        self.learner = f"{self._prefix}/learner/"
+        self._name = quote(model, safe="")
+        self._pending = f"{PENDING}/{self._name}/"
+        self.head = f"model/{self._name}/"
+        self.normal = f"normal/{self._name}/"
+        self.learner = f"learner/{self._name}/"
 
     def pane(self, index: int) -> str:
         """A pane."""
-        return f"{self._prefix}/pane/{index}"
+        return f"pane/{self._name}/{index}"
 
     def pending(self, event_id: str) -> str:
         """A prediction that waits."""
-        return f"{self._prefix}/pending/{event_id}"
+        return self._pending + event_id
 
     def early(self, event_id: str) -> str:
         """A label that waits."""
-        return f"{self._prefix}/early/{event_id}"
+        return f"early/{self._name}/{event_id}"
 
     def settled(self, block: str) -> str:
         """A block of ids that have had their outcome."""
-        return f"{self._prefix}/settled/{block}"
+        return f"settled/{self._name}/{block}"
 
 
 def outbox_key(seq: int) -> str:
@@ -63,9 +69,9 @@ def outbox_key(seq: int) -> str:
 
 
 def split_key(key: str) -> tuple[str | None, str, str]:
-    """Model (None for rows of the shard itself), part and rest of a key."""
+    """Model (None for rows of the shard itself), kind and rest of a key."""
     kind, _, rest = key.partition("/")
-    if kind != "model":
+    if kind in (HEAD, OUTBOX):
         return None, kind, rest
-    name, part, rest = rest.split("/", 2)
-    return unquote(name), part, rest
+    name, _, rest = rest.partition("/")
+    return unquote(name), kind, rest

@@ -72,6 +72,8 @@ class Shard:
         self._closed_at = -math.inf
         self._idle_from = 0.0
         self.urgent = False
+        self.wanted: list[str] = []
+        """Keys of stored rows that are needed before anything else is applied: `lend` brings them."""
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -92,15 +94,66 @@ class Shard:
         for side in SIDES:
             records = slices.get(side)
             if records:
-                self._side(side).take(records, clock.now, self._closed)
+                self._want(self._side(side).take(records, clock.now, self._closed))
                 self._arrived = clock.now
         if self._waits and not waited:
             self._closed_at = clock.now
         limit = self._limit(clock)
-        if limit > self._closed:
+        if limit > self._closed and not self.wanted:
             self._advance(limit)
             self._closed_at = clock.now
         return self.outbox[before:]
+
+    def _want(self, events: Sequence[Prediction | Label]) -> None:
+        """Asks for rows of events whose prediction may wait in the store: to join them, or to know them repeated."""
+        away = {name: model for name, model in self._models.items() if model.join.stored_only > 0}
+        if not away:
+            return
+        ids: dict[str, list[str]] = {}
+        for event in events:
+            if event.model in away:
+                ids.setdefault(event.model, []).append(event.id)
+        for name, asked in ids.items():
+            keys = ModelKeys(name)
+            self.wanted += [keys.pending(event_id) for event_id in dict.fromkeys(away[name].join.unknown(asked))]
+
+    def lend(self, rows: Mapping[str, bytes]) -> None:
+        """Brings rows that were `wanted` (those that exist), or any others whose key begins with "pending/"."""
+        self.wanted = []
+        found: dict[str, dict[str, Waiting]] = {}
+        for key, content in rows.items():
+            name, _, event_id = split_key(key)
+            if name in self._models:
+                found.setdefault(name, {})[event_id] = unpack(Waiting, content)
+        for name, waiting in found.items():
+            self._models[name].lend(waiting)
+            self._touched.add(name)
+
+    @property
+    def stored_only(self) -> int:
+        """Predictions that wait and whose row is only in the store."""
+        return sum(model.join.stored_only for model in self._models.values())
+
+    @property
+    def garbage(self) -> int:
+        """Rows in the store whose prediction has expired; `lend` deletes those that it is given."""
+        return sum(model.join.garbage for model in self._models.values())
+
+    def _make_room(self) -> None:
+        """Drops the oldest waiting predictions from memory when there are too many; their rows are in the store."""
+        budget = self.config.limits.pending
+        excess = sum(len(model.join.pending) for model in self._models.values()) - budget
+        if excess <= 0:
+            return
+        excess += budget // 10
+        kept: dict[str, set[str]] = {}
+        waiting: list[Prediction | Label] = [*self._predictions.events, *self._labels.events]
+        for event in waiting:
+            kept.setdefault(event.model, set()).add(event.id)
+        for name, model in sorted(self._models.items(), key=lambda each: -len(each[1].join.pending)):
+            count = min(excess, len(model.join.pending))
+            model.join.evict(count, kept.get(name, set()))
+            excess -= count
 
     def finish(self) -> list[Outgoing]:
         """The end of a replay: the last tick is closed, and what has changed is told."""
@@ -235,6 +288,7 @@ class Shard:
     def delta(self) -> Delta:
         """Rows that have changed since the last call. The caller commits it before it asks for the next one."""
         delta = Delta()
+        self._make_room()
         for name in sorted(self._touched):
             self._store_model(name, delta)
         self._touched.clear()
@@ -286,7 +340,10 @@ class Shard:
         rows: Iterable[tuple[str, bytes]],
         references: Mapping[str, Reference] | None = None,
     ) -> Shard:
-        """The shard that wrote these rows. Raises StateRefused for rows that are not such."""
+        """The shard that wrote these rows; rows of waiting predictions (`rows.PENDING`) may come later, by `lend`.
+
+        Raises StateRefused for rows that are not such.
+        """
         shard = cls(partition, config, references)
         models: dict[str, dict[str, dict[str, bytes]]] = {}
         for row, content in rows:
@@ -314,12 +371,12 @@ class Shard:
         for content in parts.get("normal", {}).values():
             model.normal.restore(unpack(Stored, content))
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
-        pending = {event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()}
         early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
-        head = unpack(Head, parts["head"][""])
-        model.restore(head, sorted(panes, key=lambda pane: pane.index), pending, early, loads)
+        head = unpack(Head, parts["model"][""])
+        model.restore(head, sorted(panes, key=lambda pane: pane.index), early, loads)
         for block, content in parts.get("settled", {}).items():
             model.join.settled.restore(block, unpack(Block, content))
+        model.lend({event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()})
         for content in parts.get("learner", {}).values():
             assert model.task is not None
             self._learners[name] = Learner(model.spec.learn, name, model.task)

@@ -6,7 +6,8 @@ gets the same ticks then, because `reached` is stored with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Generic, TypeVar
 
 import msgspec
@@ -91,19 +92,27 @@ class Intake(Generic[Event]):
         """The tick that the newest record is in."""
         return int(self._ahead // TICK)
 
-    def take(self, records: Sequence[Record], now: float, closed: int) -> None:
-        """Takes records in offset order. Ticks below `closed` are done: late records are put into that one."""
+    @property
+    def events(self) -> Iterator[Event]:
+        """The events that wait for their tick."""
+        return chain.from_iterable(part.events for part in self._parts)
+
+    def take(self, records: Sequence[Record], now: float, closed: int) -> Sequence[Event]:
+        """Takes records in offset order and returns the events among them.
+
+        Ticks below `closed` are done: late records are put into that one.
+        """
         if self._end is not None and records and records[0].offset < self._end:
             records = [record for record in records if record.offset >= self._end]
         if not records:
-            return
+            return ()
         self._ahead = max(self._ahead, closed * TICK)
         self._end = records[-1].offset + 1
         decoded = self._all_good(records, now)
         if decoded is None:
-            self._take_slowly(records, now)
-        else:
-            self._append(decoded[0], list(records), decoded[1])
+            return self._take_slowly(records, now)
+        self._append(decoded[0], list(records), decoded[1])
+        return decoded[0]
 
     def _all_good(self, records: Sequence[Record], now: float) -> tuple[list[Event], Floats] | None:
         """Events and their times when no record is bad, which is the usual case and the fast one."""
@@ -123,7 +132,7 @@ class Intake(Generic[Event]):
         self._ahead = float(reached[-1])
         self._parts.append(_Part(events, records, np.floor_divide(reached, TICK).astype(np.int64), ts))
 
-    def _take_slowly(self, records: Sequence[Record], now: float) -> None:
+    def _take_slowly(self, records: Sequence[Record], now: float) -> Sequence[Event]:
         """Record by record, where at least one is bad."""
         good: list[tuple[Event, Record, float]] = []
         reached = self._ahead
@@ -137,6 +146,7 @@ class Intake(Generic[Event]):
             good.append((event[0], record, event[1]))
         if good:
             self._append([e for e, _, _ in good], [r for _, r, _ in good], np.array([ts for _, _, ts in good]))
+        return [event for event, _, _ in good]
 
     def _checked(self, record: Record, now: float) -> tuple[Event, float] | Bad:
         """The event and its time, or what is wrong with it."""

@@ -8,6 +8,7 @@ Invariant: an id is in at most one of pending, early, settled; rows are taken an
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import repeat
 
 import numpy as np
@@ -86,6 +87,15 @@ class Waiting(Struct, array_like=True):
     scores: list[float]
     segments: list[int]
     payload: Payload = None
+    era: int = 0
+    """Which of the model's tasks and segments the numbers belong to; see `Era`."""
+
+
+class Era(Struct, array_like=True):
+    """What stored numbers meant until the task or the segments changed."""
+
+    task: Task | None
+    segments: tuple[str, ...]
 
 
 class Early(Struct, array_like=True, gc=False):
@@ -111,11 +121,19 @@ _NONE_MET = Met([], [], {})
 class Join:
     """Pending predictions, early labels and settled ids of one model."""
 
-    def __init__(self, scores: int, segments: int, keeps_payload: bool) -> None:
+    def __init__(self, scores: int, segments: int, keeps_payload: bool, pane: float) -> None:
+        self._pane = pane
+        self.waiting: dict[int, int] = {}
+        """Predictions that wait, by pane, wherever their rows are."""
+        self.total = 0
+        """Their number."""
+        self.garbage = 0
+        """Rows in the store whose prediction has expired: they are deleted when a patrol meets them."""
         self.pending: dict[str, int] = {}
         self.early: dict[str, Early] = {}
         self.settled = Settled()
         self.keeps_payload = keeps_payload
+        self.era = 0
         self.duplicate_predictions = 0
         self.duplicate_labels = 0
         self.oldest = math.inf
@@ -144,6 +162,7 @@ class Join:
         rows = incoming if len(kept) == len(incoming) else incoming.take(kept)
         self.duplicate_predictions += len(incoming) - len(kept)
         slots = self._store(rows, hashed[kept])
+        self._account(rows.ts, 1)
         self.pending.update(zip(rows.ids, slots.tolist(), strict=True))
         met = self._meet_early(rows.ids) if self.early else _NONE_MET
         found = np.fromiter(map(self.pending.pop, observed.ids, repeat(-1)), np.intp, len(observed))
@@ -285,6 +304,7 @@ class Join:
         if not len(slots):
             return
         self.settled.add(self._hash[slots], now, horizon)
+        self._account(self._ts[slots], -1)
         self._release(slots)
 
     def _release(self, slots: Rows) -> None:
@@ -292,6 +312,9 @@ class Join:
         for event_id in self._ids[slots].tolist():
             if fresh.pop(event_id, True):
                 self._gone.append(event_id)
+        self._clear(slots)
+
+    def _clear(self, slots: Rows) -> None:
         self._ids[slots] = None
         listed = slots.tolist()
         if self.keeps_payload:
@@ -299,12 +322,26 @@ class Join:
                 self._payload[slot] = None
         self._free.extend(listed)
 
+    def _account(self, ts: Floats, change: int) -> None:
+        """Keeps `waiting` right for predictions that begin or end to wait."""
+        panes, counts = np.unique(np.floor_divide(ts, self._pane), return_counts=True)
+        self.total += change * len(ts)
+        for pane, count in zip(panes.astype(np.int64).tolist(), counts.tolist(), strict=True):
+            left = self.waiting.get(pane, 0) + change * count
+            if left:
+                self.waiting[pane] = left
+            else:
+                self.waiting.pop(pane, None)
+
     # -- time ----------------------------------------------------------------------------------------------------
 
     def expire(self, before: float) -> tuple[int, int]:
         """Gives up on predictions and labels with event time below `before`; returns how many of each."""
         if self.oldest >= before:
             return 0, 0
+        floor = math.ceil(before / self._pane)
+        expired = sum(self.waiting.pop(pane) for pane in [pane for pane in self.waiting if pane < floor])
+        self.total -= expired
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
         old = live[self._ts[live] < before]
         ids = self._ids[old].tolist()
@@ -315,15 +352,63 @@ class Join:
         for event_id in orphans:
             self._take_early(event_id)
         self.oldest = before
-        return len(ids), len(orphans)
+        self.garbage += expired - len(ids)
+        return expired, len(orphans)
+
+    # -- what is too much for memory ---------------------------------------------------------------------------------
+
+    @property
+    def stored_only(self) -> int:
+        """Predictions that wait and whose row is only in the store."""
+        return self.total - len(self.pending)
+
+    def evict(self, count: int, kept: set[str]) -> None:
+        """Drops the oldest rows from memory that are in the store and not among `kept`."""
+        live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
+        slots = live[np.argsort(self._ts[live], kind="stable")]
+        ids = [i for i in self._ids[slots].tolist() if i not in self._fresh and i not in kept][:count]
+        gone = np.array([self.pending.pop(event_id) for event_id in ids], np.intp)
+        self._clear(gone)
+
+    def unknown(self, ids: list[str]) -> list[str]:
+        """Those of `ids` whose prediction may wait in the store."""
+        if not self.stored_only:
+            return []
+        away = [event_id for event_id in ids if event_id not in self.pending]
+        done = self.settled.contains(hashes(away)).tolist()
+        return [event_id for event_id, settled in zip(away, done, strict=True) if not settled]
+
+    def lend(self, rows: dict[str, Waiting], before: float, restate: Callable[[Waiting], Waiting]) -> None:
+        """Takes rows from the store back into memory; those of event time below `before` have expired."""
+        done = self.settled.contains(hashes(list(rows))).tolist()
+        wanted: dict[str, Waiting] = {}
+        for (event_id, row), settled in zip(rows.items(), done, strict=True):
+            if event_id in self.pending or settled:
+                continue
+            if row.ts < before:
+                self._gone.append(event_id)
+                self.garbage -= 1
+            else:
+                wanted[event_id] = restate(row)
+        self.restore_pending(list(wanted), list(wanted.values()))
+
+    def restore_waiting(self, waiting: dict[int, int], garbage: int) -> None:
+        """Takes back how many wait; their rows come when they are asked for."""
+        self.waiting, self.total, self.garbage = waiting, sum(waiting.values()), garbage
+        self.oldest = min(waiting, default=math.inf) * self._pane
+
+    # -- another task ------------------------------------------------------------------------------------------------
 
     def recode(self, old: Task, new: Task, vocabulary: Vocabulary) -> None:
-        """Waiting values under another task: class codes become numbers or numbers class codes, all stored again."""
+        """Waiting values under another task: class codes become numbers or numbers class codes, all stored again.
+
+        Rows that are only in the store are restated when they come back.
+        """
         self._fresh = dict.fromkeys(self.pending, True)
         self._fresh_early = dict.fromkeys(self.early, True)
         if "regression" not in (old, new):
             return
-        convert = _as_number if new == "regression" else _as_code
+        convert = as_number if new == "regression" else as_code
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
         self._predicted[live] = [convert(value, vocabulary) for value in self._predicted[live].tolist()]
         for event_id, label in self.early.items():
@@ -344,17 +429,19 @@ class Join:
         slots = np.array([self.pending[event_id] for event_id in ids], np.intp)
         columns = (self._tick, self._ts, self._predicted, self._scores, self._segments)
         payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else [None] * len(ids)
-        rows = zip(*(column[slots].tolist() for column in columns), payloads, strict=True)
+        eras = [self.era] * len(ids)
+        rows = zip(*(column[slots].tolist() for column in columns), payloads, eras, strict=True)
         return {event_id: Waiting(*row) for event_id, row in zip(ids, rows, strict=True)}
 
-    def restore_pending(self, ids: list[str], rows: list[Waiting], segments: list[int] | None = None) -> None:
-        """Takes back stored pending predictions; `segments` stand for the stored ones where those mean nothing now."""
+    def restore_pending(self, ids: list[str], rows: list[Waiting]) -> None:
+        """Takes stored pending predictions into memory."""
         if not ids:
             return
         width = self._scores.shape[1]
         scores = np.full((len(rows), width), np.nan)
         for index, row in enumerate(rows):
-            scores[index, : len(row.scores)] = row.scores[:width]
+            known = row.scores[:width]
+            scores[index, : len(known)] = known
         slots = self._store(
             Incoming(
                 ids,
@@ -362,13 +449,14 @@ class Join:
                 np.array([row.ts for row in rows], np.float64),
                 np.array([row.predicted for row in rows], np.float64),
                 scores,
-                np.array([segments or row.segments for row in rows], np.int64).reshape(len(rows), -1),
+                np.array([row.segments for row in rows], np.int64).reshape(len(rows), -1),
                 [row.payload for row in rows] if self.keeps_payload else None,
             ),
             hashes(ids),
         )
         self.pending.update(zip(ids, slots.tolist(), strict=True))
-        self._fresh = {} if segments is None else dict.fromkeys(ids, True)
+        for event_id in ids:
+            self._fresh.pop(event_id, None)
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""
@@ -376,7 +464,7 @@ class Join:
         self.early.update(zip(ids, labels, strict=True))
 
 
-def _as_number(code: float, vocabulary: Vocabulary) -> float:
+def as_number(code: float, vocabulary: Vocabulary) -> float:
     """The number that a class name says, NaN when it says none."""
     try:
         return float(vocabulary.names[int(code)])
@@ -384,5 +472,5 @@ def _as_number(code: float, vocabulary: Vocabulary) -> float:
         return math.nan
 
 
-def _as_code(number: float, vocabulary: Vocabulary) -> float:
+def as_code(number: float, vocabulary: Vocabulary) -> float:
     return float(vocabulary[number])

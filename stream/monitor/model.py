@@ -20,7 +20,7 @@ from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Tas
 from stream.monitor import intake, snapshots, turning
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
-from stream.monitor.join import Early, Incoming, Join, Joined, Observed, Waiting
+from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
@@ -102,7 +102,9 @@ class ModelMonitor:
         self.segments = intake.Segments(spec.segments, limits.segments)
         self.layout: Layout | None = None
         self.normal = Normal(spec, limits, reference)
-        self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers))
+        self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
+        self.eras = [Era(None, spec.segments)]
+        """What the numbers of stored waiting predictions mean, by their era; the last is today's."""
         self.panes: dict[int, Pane] = {}
         self.stale: dict[int, int] = {}
         """Panes whose snapshots must be sent again, and at which pane of the watermark."""
@@ -196,6 +198,7 @@ class ModelMonitor:
         if old == turn.task:
             return
         self.layout = Layout(turn.task, max(2, len(self.classes.names)), self.classes.positive)
+        self._begin_era(anew=old is not None)
         if old is None:
             return
         self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
@@ -204,6 +207,12 @@ class ModelMonitor:
             sums.tally, sums.scores = np.zeros((1, 0), np.int64), {}
         self.changed.update(self.panes)
         self.watches.restart()
+
+    def _begin_era(self, *, anew: bool) -> None:
+        """Task or segments are other ones: says what numbers mean that are stored from now on."""
+        era = Era(self.task, self.spec.segments)
+        self.eras = [*self.eras, era] if anew else [*self.eras[:-1], era]
+        self.join.era = len(self.eras) - 1
 
     def _grow(self) -> None:
         """Makes room for classes that have come up."""
@@ -579,25 +588,34 @@ class ModelMonitor:
             last_cell=self.watches.last_cell,
             watches=self.watches.states(),
             measured=Measured.by(self.spec),
+            waiting=self.join.waiting,
+            garbage=self.join.garbage,
+            eras=self.eras,
         )
 
     def restore(
         self,
         head: Head,
         panes: list[Pane],
-        pending: dict[str, Waiting],
         early: dict[str, Early],
         loads: Callable[[bytes], Any],
     ) -> None:
-        """Goes on from a checkpoint; settled ids and the reference are restored apart.
+        """Goes on from a checkpoint; settled ids and the reference are restored apart, waiting predictions are lent.
 
         Where the configuration has changed what panes mean, they are dropped and measuring begins anew; what waits for
         its label still waits, and every event still counts once.
         """
         same = head.measured == Measured.by(self.spec)
+        regular = head.measured.segments == self.spec.segments
+        self.eras, self.join.era = head.eras, len(head.eras) - 1
+        waiting: dict[int, int] = {}
+        for index, count in head.waiting.items():
+            now = index if same else int(index * head.measured.pane // self.spec.pane)
+            waiting[now] = waiting.get(now, 0) + count
+        self.join.restore_waiting(waiting, head.garbage)
         self.task, self.firm = head.task, head.firm
         self.classes = intake.Classes(self.limits.classes, head.classes, head.positive)
-        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:] if same else [])
+        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:] if regular else [])
         if head.task is not None:
             self.layout = Layout(head.task, head.width, head.positive)
         self.counters = head.counters
@@ -609,7 +627,6 @@ class ModelMonitor:
         )
         if head.task == "multiclass":
             self.join.widen(len(head.classes))
-        self.join.restore_pending(list(pending), list(pending.values()), None if same else self.segments.unknown)
         self.join.restore_early(list(early), list(early.values()))
         if same:
             self.stale, self.position, self.floor = head.stale, head.position, head.floor
@@ -641,6 +658,22 @@ class ModelMonitor:
             self.classes.positive = self.classes.vocabulary.code(name_of(self.spec.positive))
         if self.task is not None:
             self.layout = Layout(self.task, max(2, len(self.classes.names)), self.classes.positive)
+        self._begin_era(anew=True)
+
+    def lend(self, rows: dict[str, Waiting]) -> None:
+        """Takes waiting predictions from the store into memory."""
+        self.join.lend(rows, self.floor * self.spec.pane, self._restated)
+
+    def _restated(self, row: Waiting) -> Waiting:
+        """A stored row in today's numbers."""
+        if row.era == self.join.era:
+            return row
+        era, predicted = self.eras[row.era], row.predicted
+        if era.task != self.task and "regression" in (era.task, self.task):
+            convert = as_number if self.task == "regression" else as_code
+            predicted = convert(predicted, self.classes.vocabulary)
+        segments = row.segments if era.segments == self.spec.segments else self.segments.unknown
+        return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, self.join.era)
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:

@@ -112,7 +112,7 @@ def counts(m: ModelMonitor) -> Counts:
         duplicate_labels=join.duplicate_labels,
         expired_predictions=counters.expired_predictions,
         expired_labels=counters.expired_labels,
-        pending=len(join.pending),
+        pending=join.total,
         early=len(join.early),
     )
 

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from stream.config import Model
 from stream.events import Alert, Task
 from stream.monitor.columns import Floats, Ints
+from stream.monitor.join import Era
 from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram, ScoreState
@@ -133,3 +134,6 @@ class Head(Struct):
     last_cell: int
     watches: list[WatchState]
     measured: Measured
+    waiting: dict[int, int]
+    garbage: int
+    eras: list[Era]

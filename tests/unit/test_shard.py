@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts
 
@@ -384,3 +385,78 @@ def test_an_alert_whose_rule_is_gone_is_resolved() -> None:
     assert [(alert["state"], alert["fingerprint"]) for alert in alerts] == [
         ("resolved", json.loads(firing.value)["fingerprint"])
     ]
+
+
+class Stored:
+    """A shard with its store: rows that it asks for are lent, rows of waiting predictions never come at a restart."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.shard = Shard(0, config)
+        self.rows: dict[str, bytes] = {}
+        self.seen: dict[int, Outgoing] = {}
+        self.lent = 0
+
+    def apply(self, part: dict[Side, list[StoredRecord]]) -> None:
+        self.shard.apply(part, Clock(START + 1e6, BEHIND))
+        while self.shard.wanted:
+            found = {key: self.rows[key] for key in self.shard.wanted if key in self.rows}
+            self.lent += len(found)
+            self.shard.lend(found)
+            self.shard.apply({}, Clock(START + 1e6, BEHIND))
+
+    def save(self) -> None:
+        delta = self.shard.delta()
+        for key in delta.delete:
+            self.rows.pop(key, None)
+        self.rows |= delta.put
+        self.seen |= {effect.seq: effect for effect in self.shard.outbox}
+
+    def restart(self) -> None:
+        resident = [(key, row) for key, row in sorted(self.rows.items()) if key.startswith(RESIDENT)]
+        self.shard = Shard.restore(0, self.config, resident)
+
+
+@pytest.mark.parametrize("restart_every", [1000, 7])
+@pytest.mark.parametrize("step", [0.05, 0.5])
+def test_predictions_beyond_memory_are_as_if_they_were_in_it(step: float, restart_every: int) -> None:
+    records = traffic(4, 200, step)
+    whole, effects = run(records, constant(50))
+    stored = Stored(msgspec.structs.replace(CONFIG, limits=Limits(segments=5, pending=10)))
+    at: dict[Side, int] = {"predictions": 0, "labels": 0}
+    calls = 0
+    while any(at[side] < len(records[side]) for side in at):
+        stored.apply({side: records[side][at[side] : at[side] + 23] for side in at})
+        at = {side: at[side] + 23 for side in at}
+        calls += 1
+        stored.save()
+        assert all(conserved(model.counts) for model in stored.shard.view().models)
+        if calls % restart_every == 0:
+            stored.restart()
+            at = {side: offset or 0 for side, offset in stored.shard.next.items()}
+    stored.shard.finish()
+    stored.save()
+    assert stored.lent
+    assert told([stored.seen[seq] for seq in sorted(stored.seen)]) == told(effects)
+    assert stored.shard.view() == whole.view()
+
+
+def test_expired_rows_that_are_only_stored_are_counted_and_then_deleted() -> None:
+    stored = Stored(
+        Config(models={"m": Model(pane=10.0, horizon=20.0, windows=(10.0,), rules=())}, limits=Limits(pending=1))
+    )
+    guesses = [
+        record(n, START + n, {"model": "m", "id": f"e{n}", "ts": START + n, "prediction": 1}) for n in range(100)
+    ]
+    for n in range(0, 100, 10):
+        stored.apply({"predictions": guesses[n : n + 10], "labels": []})
+        stored.shard.apply({}, Clock(START + n + 10))
+        stored.save()
+    counts = stored.shard.view().models[0].counts
+    assert conserved(counts)
+    assert counts.expired_predictions > 50
+    assert stored.shard.garbage > 0
+    stored.shard.lend({key: row for key, row in stored.rows.items() if key.startswith("pending/")})
+    stored.save()
+    assert stored.shard.garbage == 0
+    assert sum(key.startswith("pending/") for key in stored.rows) == counts.pending

@@ -55,7 +55,7 @@ def batches(timeline: list[tuple[int, bool, int, int]], cuts: set[int]) -> list[
 
 
 def run(parts: list[list[tuple[int, bool, int, int]]]) -> tuple[Join, list[tuple[int, int, int]]]:
-    join = Join(1, 1, keeps_payload=True)
+    join = Join(1, 1, keeps_payload=True, pane=5.0)
     outcomes: list[tuple[int, int, int]] = []
     for part in parts:
         guesses = [event for event in part if not event[1]]
@@ -101,7 +101,7 @@ def test_restored_is_as_never_stopped(drawn: list[Event], cuts: set[int], stop: 
     stored_waiting, gone, stored_early, met = join.changes()
     assert not set(stored_waiting) & set(gone)
     assert not set(stored_early) & set(met)
-    twin = Join(1, 1, keeps_payload=True)
+    twin = Join(1, 1, keeps_payload=True, pane=5.0)
     twin.restore_pending(list(stored_waiting), list(stored_waiting.values()))
     twin.restore_early(list(stored_early), list(stored_early.values()))
     assert set(twin.pending) == set(join.pending)
