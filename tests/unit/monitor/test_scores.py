@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.exact import Booleans
-from stream.monitor.scores import BEST, EXACT, ScoreHistogram, ScoreState, encode
+from stream.monitor.scores import EXACT, ScoreHistogram, ScoreState, encode
 
 UNIT = 1 << 20
 
@@ -177,14 +177,11 @@ def test_the_highest_scores_leave_with_their_part() -> None:
     assert not total.incomplete
     total.subtract(above)
     assert total.incomplete
-    entering = histogram(*generated(2 * BEST, seed=1))
+    entering = histogram(*generated(3500, seed=1))
     total.merge(entering)
     assert total.incomplete
     want = histogram(
-        *(
-            np.concatenate(each)
-            for each in zip((scores[~high], positive[~high]), generated(2 * BEST, seed=1), strict=True)
-        )
+        *(np.concatenate(each) for each in zip((scores[~high], positive[~high]), generated(3500, seed=1), strict=True))
     )
     assert same(ScoreHistogram.total([below, entering]), want)
 
