@@ -29,6 +29,7 @@ from stream.engine.topics import TopicProblem
 from stream.engine.worker import Engine, NewShard
 from stream.profile import NoReference, references
 from stream.recorded import UnreadableFile
+from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.telemetry import logs
 from stream.telemetry.collector import Timings, new_registry
@@ -74,6 +75,7 @@ class Worker:
                 timings=Timings(registry),
                 new_shard=new_shard or self._new_shard,
                 keep_artifact=Artifacts(config).keep,
+                resident=RESIDENT,
             )
         except (ValueError, OSError) as error:
             raise CannotStart(str(error)) from error

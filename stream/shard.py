@@ -73,7 +73,7 @@ class Shard:
         self._idle_from = 0.0
         self.urgent = False
         self.wanted: list[str] = []
-        """Keys of stored rows that are needed before anything else is applied: `lend` brings them."""
+        """Keys of stored rows that are needed before anything else is applied: `answer` brings them."""
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -117,17 +117,33 @@ class Shard:
             keys = ModelKeys(name)
             self.wanted += [keys.pending(event_id) for event_id in dict.fromkeys(away[name].join.unknown(asked))]
 
-    def lend(self, rows: Mapping[str, bytes]) -> None:
-        """Brings rows that were `wanted` (those that exist), or any others whose key begins with "pending/"."""
+    def answer(self, rows: Mapping[str, bytes]) -> None:
+        """Brings the rows that are `wanted`, those of them that exist."""
         self.wanted = []
+        for name, waiting in self._waiting(rows).items():
+            self._models[name].lend(waiting)
+            self._touched.add(name)
+
+    def patrol(self, rows: Mapping[str, bytes]) -> None:
+        """Looks at stored rows of waiting predictions: deletes what has expired, takes in what there is room for."""
+        for name, waiting in self._waiting(rows).items():
+            room = self.config.limits.pending - self.in_memory >= len(waiting)
+            self._models[name].lend(waiting, only_expired=not room)
+            self._touched.add(name)
+
+    def _waiting(self, rows: Mapping[str, bytes]) -> dict[str, dict[str, Waiting]]:
+        """Stored rows by model and id."""
         found: dict[str, dict[str, Waiting]] = {}
         for key, content in rows.items():
             name, _, event_id = split_key(key)
             if name in self._models:
                 found.setdefault(name, {})[event_id] = unpack(Waiting, content)
-        for name, waiting in found.items():
-            self._models[name].lend(waiting)
-            self._touched.add(name)
+        return found
+
+    @property
+    def in_memory(self) -> int:
+        """Predictions that wait and whose row is in memory."""
+        return sum(len(model.join.pending) for model in self._models.values())
 
     @property
     def stored_only(self) -> int:
@@ -136,13 +152,13 @@ class Shard:
 
     @property
     def garbage(self) -> int:
-        """Rows in the store whose prediction has expired; `lend` deletes those that it is given."""
+        """Rows in the store whose prediction has expired: `patrol` deletes those that it is given."""
         return sum(model.join.garbage for model in self._models.values())
 
     def _make_room(self) -> None:
         """Drops the oldest waiting predictions from memory when there are too many; their rows are in the store."""
         budget = self.config.limits.pending
-        excess = sum(len(model.join.pending) for model in self._models.values()) - budget
+        excess = self.in_memory - budget
         if excess <= 0:
             return
         excess += budget // 10
@@ -340,7 +356,7 @@ class Shard:
         rows: Iterable[tuple[str, bytes]],
         references: Mapping[str, Reference] | None = None,
     ) -> Shard:
-        """The shard that wrote these rows; rows of waiting predictions (`rows.PENDING`) may come later, by `lend`.
+        """The shard that wrote these rows; rows of waiting predictions (`rows.PENDING`) may come later.
 
         Raises StateRefused for rows that are not such.
         """

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ from stream.engine.cadence import Cadence
 from stream.engine.flow import SideState
 from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.transport import Seek, Slice
+from stream.rows import PENDING
 from stream.view import ShardView
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ APPLY_RECORDS = 8_000
 
 LOST_AFTER = 1.0
 """Seconds that a fetched slice may be on its way through Faust."""
+
+_PAGE, _GARBAGE = 1_000, 10_000
+"""Rows that a patrol shows at once; rows that have expired before one is worth it."""
 
 _RETRY = (0.1, 5.0)
 """First and longest pause after a failed checkpoint, seconds."""
@@ -63,6 +68,23 @@ class ShardLike(Protocol):
 
     def apply(self, records: Mapping[Side, Sequence[Record]], clock: Clock) -> list[Outgoing]:
         """Takes records and time; returns the effects decided now."""
+
+    wanted: list[str]
+    """Keys of stored rows without which the shard cannot go on."""
+
+    @property
+    def stored_only(self) -> int:
+        """Predictions that wait and are not in memory."""
+
+    @property
+    def garbage(self) -> int:
+        """Stored rows that mean nothing any more."""
+
+    def answer(self, rows: Mapping[str, bytes]) -> None:
+        """Brings the wanted rows, those of them that exist."""
+
+    def patrol(self, rows: Mapping[str, bytes]) -> None:
+        """Looks at some stored rows of waiting predictions."""
 
     def delta(self) -> Delta:
         """Rows that changed since the previous delta."""
@@ -106,6 +128,10 @@ class Parts(Struct):
     outbox: Outbox
     cadence: Cadence
     timings: Timings
+    wake: Callable[[], None]
+    """Says that a shard can go on."""
+    budget: int
+    """Waiting predictions that a shard keeps in memory."""
     checkpoints: int = 0
 
 
@@ -159,6 +185,9 @@ class Owned:
         self._nudge = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._last_save = 0.0
+        self._lender: asyncio.Task[None] | None = None
+        self._patroller: asyncio.Task[None] | None = None
+        self._patrolled = False
         self.fenced = False
 
     # Opening and closing
@@ -267,6 +296,9 @@ class Owned:
 
         The clock is read after that: what the shard is being given does not hold it back.
         """
+        if self._lender is not None:
+            # A row that cannot be read ends the shard here, where the engine sees it.
+            self._lender.result()
         records: dict[Side, list[Record]] = {}
         for side in SIDES:
             if self._inbox[side]:
@@ -278,6 +310,8 @@ class Owned:
             self.parts.timings.apply.observe(time.perf_counter() - begun)
         self.unsaved += count
         self.last_apply = time.monotonic()
+        if self.shard.wanted:
+            self._lender = asyncio.get_running_loop().create_task(self._lend())
         if self.shard.urgent:
             self._nudge.set()
 
@@ -298,6 +332,60 @@ class Owned:
             self._taken[side] = state.taken
             records = records + fresh if records else fresh
         return records
+
+    # What is only in the store
+
+    @property
+    def lending(self) -> bool:
+        """Whether the shard waits for rows from the store."""
+        return self._lender is not None and not self._lender.done()
+
+    async def _lend(self) -> None:
+        pause = _RETRY[0]
+        while self.shard.wanted:
+            keys = list(self.shard.wanted)
+            try:
+                rows = await self._in_thread(self._stored, keys)
+            except StoreUnavailable as error:
+                self.trouble = str(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _RETRY[1])
+                continue
+            self.shard.answer(rows)
+        self.parts.wake()
+
+    def _stored(self, keys: list[str]) -> dict[str, bytes]:
+        """Runs in a thread: rows of the store, by one read."""
+        return dict(self.parts.seal.open_all(self.partition, self.parts.store.get(self.partition, keys).items()))
+
+    def _look_after_store(self) -> None:
+        """Starts a patrol when stored rows fit into memory again, or when many have expired."""
+        away, garbage = self.shard.stored_only, self.shard.garbage
+        fits = 0 < away <= self.parts.budget and not self._patrolled
+        if (fits or garbage > max(_GARBAGE, away // 4)) and (self._patroller is None or self._patroller.done()):
+            self._patrolled = True
+            self._patroller = asyncio.get_running_loop().create_task(self._patrol())
+
+    async def _patrol(self) -> None:
+        """Shows the shard every stored row of a waiting prediction, page by page, while it goes on."""
+        loop = asyncio.get_running_loop()
+
+        async def show(rows: dict[str, bytes]) -> bool:
+            if self.open:
+                self.shard.patrol(rows)
+            return self.open
+
+        def read() -> None:
+            rows = self.parts.seal.open_all(self.partition, self.parts.store.load(self.partition, f"{PENDING}/"))
+            while page := dict(islice(rows, _PAGE)):
+                if not asyncio.run_coroutine_threadsafe(show(page), loop).result():
+                    return
+
+        try:
+            await self._in_thread(read)
+        except StoreUnavailable as error:
+            logger.info("partition %d: %s", self.partition, error)
+            self._patrolled = False
 
     # Checkpoints
 
@@ -392,6 +480,7 @@ class Owned:
                 if self.trouble is not None:
                     logger.info("partition %d: checkpoints go on", self.partition)
                 self.trouble, pause = None, 0.0
+                self._look_after_store()
 
     async def _until_due(self, pause: float) -> None:
         """Waits for the next checkpoint: the interval, sooner when an alert waits; `pause` after a failure."""

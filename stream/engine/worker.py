@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any, cast
 
 from aiokafka.errors import KafkaError
@@ -82,7 +83,9 @@ class Engine:
         timings: Timings,
         new_shard: NewShard,
         keep_artifact: Callable[[str, bytes], Awaitable[None]],
+        resident: Sequence[str] = ("",),
     ) -> None:
+        """`resident` are the prefixes of the rows that a shard is built from; the others are read when it asks."""
         if config.kafka.instance is not None and not config.kafka.instance.strip():
             raise ValueError("kafka.instance is empty: give each worker a name of its own, or leave it out")
         self.config = config
@@ -106,6 +109,7 @@ class Engine:
         self._new_shard = new_shard
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="checkpoint")
+        self._arrivals = asyncio.Event()
         self._parts = Parts(
             store=store,
             seal=seal,
@@ -113,7 +117,10 @@ class Engine:
             outbox=Outbox(kafka, self.membership.client_id, keep_artifact),
             cadence=Cadence(config.checkpoint.every),
             timings=timings,
+            wake=self._arrivals.set,
+            budget=config.limits.pending,
         )
+        self._resident = tuple(resident)
         self.shards: dict[int, Owned] = {}
         self.fenced = 0
         self._assigned: frozenset[int] | None = None
@@ -122,7 +129,6 @@ class Engine:
         self._reasons: dict[int, str] = {}
         self._failures: dict[int, _Failure] = {}
         self._placement = Placement()
-        self._arrivals = asyncio.Event()
         self._stopping = False
         self._starting: str | None = "starting"
         self._store_trouble: str | None = None
@@ -335,7 +341,8 @@ class Engine:
     def _acquire(self, partition: int) -> tuple[int, ShardLike]:
         """Runs in a thread: takes the partition from every earlier owner, and rebuilds what it knew."""
         epoch = self._parts.store.acquire(partition)
-        rows = list(self._parts.seal.open_all(partition, self._parts.store.load(partition)))
+        stored = chain.from_iterable(self._parts.store.load(partition, prefix) for prefix in self._resident)
+        rows = list(self._parts.seal.open_all(partition, stored))
         return epoch, self._new_shard(partition, rows or None)
 
     def _lost(self, owned: Owned) -> None:
@@ -405,7 +412,8 @@ class Engine:
                 for owned in list(self.shards.values()):
                     if owned.lost(now) and owned.partition not in self._openings:
                         self._start(owned.partition, self._seek_again(owned))
-                    if not owned.attached or (not owned.waiting and now - owned.last_apply < TICK):
+                    quiet = not owned.waiting and now - owned.last_apply < TICK
+                    if not owned.attached or owned.lending or quiet:
                         continue
                     self._apply(owned)
                     busy = busy or owned.waiting > 0

@@ -660,9 +660,12 @@ class ModelMonitor:
             self.layout = Layout(self.task, max(2, len(self.classes.names)), self.classes.positive)
         self._begin_era(anew=True)
 
-    def lend(self, rows: dict[str, Waiting]) -> None:
-        """Takes waiting predictions from the store into memory."""
-        self.join.lend(rows, self.floor * self.spec.pane, self._restated)
+    def lend(self, rows: dict[str, Waiting], only_expired: bool = False) -> None:
+        """Takes waiting predictions from the store into memory; those that have expired are deleted."""
+        before = self.floor * self.spec.pane
+        if only_expired:
+            rows = {event_id: row for event_id, row in rows.items() if row.ts < before}
+        self.join.lend(rows, before, self._restated)
 
     def _restated(self, row: Waiting) -> Waiting:
         """A stored row in today's numbers."""

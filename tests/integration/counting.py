@@ -48,6 +48,8 @@ class CountingShard:
         self.waiting: dict[Side, dict[str, int]] = {side: {} for side in SIDES}
         self.outbox: list[Outgoing] = []
         self.urgent = False
+        self.wanted: list[str] = []
+        self.stored_only = self.garbage = 0
         self.clocks: list[Clock] = []
         self._put: dict[str, bytes] = {}
         self._delete: set[str] = set()
@@ -109,6 +111,12 @@ class CountingShard:
         row = Outgoing(self.sums.seq, channel, event.model, body)
         self.outbox.append(row)
         self._put[f"out/{row.seq:012}"] = msgspec.msgpack.encode(row)
+
+    def answer(self, rows: Mapping[str, bytes]) -> None:
+        """Nothing is asked for: everything is in memory."""
+
+    def patrol(self, rows: Mapping[str, bytes]) -> None:
+        """Nothing is away."""
 
     def delta(self) -> Delta:
         put, delete = self._put, self._delete

@@ -402,7 +402,7 @@ class Stored:
         while self.shard.wanted:
             found = {key: self.rows[key] for key in self.shard.wanted if key in self.rows}
             self.lent += len(found)
-            self.shard.lend(found)
+            self.shard.answer(found)
             self.shard.apply({}, Clock(START + 1e6, BEHIND))
 
     def save(self) -> None:
@@ -456,7 +456,7 @@ def test_expired_rows_that_are_only_stored_are_counted_and_then_deleted() -> Non
     assert conserved(counts)
     assert counts.expired_predictions > 50
     assert stored.shard.garbage > 0
-    stored.shard.lend({key: row for key, row in stored.rows.items() if key.startswith("pending/")})
+    stored.shard.patrol({key: row for key, row in stored.rows.items() if key.startswith("pending/")})
     stored.save()
     assert stored.shard.garbage == 0
     assert sum(key.startswith("pending/") for key in stored.rows) == counts.pending
