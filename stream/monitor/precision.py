@@ -17,6 +17,12 @@ NEGATIVE, POSITIVE, NEGATIVES, POSITIVES, NEGATIVE_PLACES, POSITIVE_PLACES, SQUA
 PARTS = 8
 """Parts that a bin is cut into for average precision."""
 
+TILTS = 1.0 - (2.0 * np.arange(PARTS) + 1.0) / PARTS
+"""How much more a part from the top holds, relatively, of what leans to the top as far as it can."""
+
+LIGHT = 256
+"""A bin is not cut when so many times what it weighs has come down to it: its order hardly matters."""
+
 
 def gains(columns: Ints) -> tuple[float, float, float]:
     """Of exact columns: sum over positives of the precision down to them; weight of positives; weight of all."""
@@ -44,35 +50,39 @@ def rest_gains(columns: Ints, hits: float, every: float, unit: float) -> float:
     if not columns[POSITIVE].any():
         return 0.0
     counts = columns[:, ::-1]
-    negative, positive = counts[: POSITIVE + 1].astype(np.float64)
+    negative, positive = counts[: POSITIVE + 1] / unit
+    negatives, positives = counts[NEGATIVES : POSITIVES + 1]
     spread, below, above = moments(counts)
     mixed = (negative > 0.0) & (positive > 0.0) & (spread > 0.0)
-    single = mixed & (counts[NEGATIVES] == 1) & (counts[POSITIVES] == 1)
-    dense = mixed & (np.minimum(counts[NEGATIVES], counts[POSITIVES]) >= 4)
+    single = mixed & (negatives == 1) & (positives == 1)
+    both = negative + positive
+    heavy = both * LIGHT > every / unit + np.cumsum(both)
+    dense = mixed & heavy & (np.minimum(negatives, positives) >= 4)
+    parts = np.where(dense, PARTS, np.where(single, 2, 1))
+    whole = np.repeat(np.arange(len(parts)), parts)
+    part = np.arange(len(whole)) - np.repeat(np.cumsum(parts) - parts, parts)
+    middle = (below * negatives + above * positives) / (negatives + positives)
     lean = 3.0**0.5 / np.where(spread > 0.0, spread, 1.0)
-    middle = (below * counts[NEGATIVES] + above * counts[POSITIVES]) / (counts[NEGATIVES] + counts[POSITIVES])
-    edges = np.linspace(1.0, -1.0, PARTS + 1)
-    width, tilt = (edges[:-1] - edges[1:]) / 2.0, (edges[:-1] ** 2 - edges[1:] ** 2) / 4.0
-    first = np.zeros(PARTS)
-    first[0] = 1.0
+    cut, pair = np.flatnonzero(dense[whole]), np.flatnonzero(single[whole])
 
-    def cut(mass: Floats, mean: Floats, ahead: Booleans) -> Floats:
-        shares = width + np.clip((mean - middle) * lean, -1.0, 1.0)[:, None] * tilt
-        shares = np.where(dense[:, None], shares, first)
-        shares = np.where((single & ~ahead)[:, None], first[::-1], shares)
-        return (mass[:, None] * shares).reshape(-1)
+    def shared(mass: Floats, mean: Floats, ahead: Booleans) -> Floats:
+        mass = mass[whole]
+        tilt = np.clip((mean - middle) * lean, -1.0, 1.0)
+        mass[cut] *= (1.0 + tilt[whole[cut]] * TILTS[part[cut]]) / PARTS
+        mass[pair] *= ahead[whole[pair]] == (part[pair] == 0)
+        return mass
 
-    loose = np.repeat(mixed & ~single, PARTS)
-    misses, gains = cut(negative, below, below > above) / unit, cut(positive, above, above >= below) / unit
+    misses, gains = shared(negative, below, below > above), shared(positive, above, above >= below)
     down, through = hits / unit + np.cumsum(gains), every / unit + np.cumsum(gains + misses)
     gained = gains > 0.0
-    down, through, gains, misses, loose = (x[gained] for x in (down, through, gains, misses, loose))
-    tied = gains * down / through
-    before, start = down - gains, through - gains - misses
+    loose = (mixed & ~single)[whole[gained]]
+    down, through, gains, misses = down[gained], through[gained], gains[gained], misses[gained]
+    total = float((gains * down / through)[~loose].sum())
+    down, through, gains, misses = down[loose], through[loose], gains[loose], misses[loose]
     step = 1.0 + misses / (gains + 1.0)
-    ratio = start / step
-    spreads = gains / step + (before - ratio) / step * (digamma(ratio + gains + 1.0) - digamma(ratio + 1.0))
-    return float(np.where(loose, spreads, tied).sum() * unit)
+    ratio = (through - gains - misses) / step
+    spreads = gains / step + (down - gains - ratio) / step * (digamma(ratio + gains + 1.0) - digamma(ratio + 1.0))
+    return (total + float(spreads.sum())) * unit
 
 
 def moments(columns: Ints) -> tuple[Floats, Floats, Floats]:
