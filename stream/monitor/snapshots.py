@@ -19,6 +19,7 @@ from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
 from stream.monitor.stored import Histogram
 from stream.monitor.values import latency_quantile
 from stream.monitor.watch import kind
+from stream.monitor.window import Window
 from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, WindowView
 
 if TYPE_CHECKING:
@@ -67,6 +68,19 @@ def metrics(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
     if not tally[OUTCOMES]:
         return {}
     return performance.report(m.layout, tally, sums.scores.get(segment, []), m.classes.names)
+
+
+def _shown(m: ModelMonitor, window: Window, segment: int) -> dict[str, Estimated]:
+    """`metrics` of a window, told again as they are where nothing that they are made of has changed."""
+    sums = window.sums
+    if m.layout is None or segment >= len(sums.tally):
+        return {}
+    scores = [(each.weights(), each.roc_auc(), each.average_precision()) for each in sums.scores.get(segment, [])]
+    made_of = m.layout, tuple(m.classes.names), sums.tally[segment].tobytes(), scores
+    known = window.told.get(segment)
+    if known is None or known[0] != made_of:
+        known = window.told[segment] = made_of, metrics(m, sums, segment)
+    return dict(known[1])
 
 
 def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
@@ -134,7 +148,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
                 predictions=predictions,
                 labels=labels,
                 coverage=labels / predictions if predictions else None,
-                metrics=metrics(m, sums, segment),
+                metrics=_shown(m, window, segment),
                 drift=_drift(m, sums) if whole else {},
                 missing=quality.missing(m.normal.layout, sums.features)
                 if whole and features and m.normal.layout

@@ -7,8 +7,9 @@ Invariant: `sums` is the sum of all known panes with first <= index <= last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
+from stream.events import Estimated
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram
 
@@ -21,6 +22,8 @@ class Window:
         self.panes = panes
         self.last = -1
         self.sums = Sums()
+        self.told: dict[int, tuple[Hashable, dict[str, Estimated]]] = {}
+        """By segment the metrics last shown, and what they were made of."""
 
     @property
     def first(self) -> int:
