@@ -43,6 +43,9 @@ LOST_AFTER = 1.0
 _PAGE, _GARBAGE = 1_000, 10_000
 """Rows that a patrol shows at once; rows that have expired before one is worth it."""
 
+_CALM = 30.0
+"""Seconds after the beginning before a patrol starts: what has come meanwhile is more urgent."""
+
 _RETRY = (0.1, 5.0)
 """First and longest pause after a failed checkpoint, seconds."""
 
@@ -188,6 +191,7 @@ class Owned:
         self._lender: asyncio.Task[None] | None = None
         self._patroller: asyncio.Task[None] | None = None
         self._patrolled = False
+        self._begun = 0.0
         self.fenced = False
 
     # Opening and closing
@@ -201,6 +205,7 @@ class Owned:
         """Slices are taken from now on, and checkpoints go by themselves."""
         self.attach(seeks)
         self.open = True
+        self._begun = time.monotonic()
         self._keeper = asyncio.get_running_loop().create_task(self._keep(on_fenced))
 
     def attach(self, seeks: Mapping[Side, Seek]) -> None:
@@ -360,6 +365,8 @@ class Owned:
 
     def _look_after_store(self) -> None:
         """Starts a patrol when stored rows fit into memory again, or when many have expired."""
+        if time.monotonic() - self._begun < _CALM:
+            return
         away, garbage = self.shard.stored_only, self.shard.garbage
         fits = 0 < away <= self.parts.budget and not self._patrolled
         if (fits or garbage > max(_GARBAGE, away // 4)) and (self._patroller is None or self._patroller.done()):
