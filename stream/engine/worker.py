@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from msgspec import Struct
 
 from stream.checkpoint.port import Fenced, StateRefused, Store, StoreUnavailable
 from stream.checkpoint.seal import Seal
+from stream.checkpoint.types import learn_types
 from stream.config import Config
 from stream.effects import SIDES, Clock, Side
 from stream.engine import flow, topics
@@ -107,6 +109,8 @@ class Engine:
         self._topics: dict[Side, str] = {"predictions": kafka.topics.predictions, "labels": kafka.topics.labels}
         self._side: dict[str, Side] = {topic: side for side, topic in self._topics.items()}
         self._new_shard = new_shard
+        learn_types()
+        self._restoring = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="checkpoint")
         self._arrivals = asyncio.Event()

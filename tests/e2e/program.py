@@ -58,7 +58,12 @@ class Program:
                 stdout=log,
                 stderr=log,
                 cwd=directory,
-                env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(directory)},
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "PYTHONPATH": str(ROOT),
+                    "HOME": str(directory),
+                    "PYTHONFAULTHANDLER": "1",
+                },
             )
 
     @property
