@@ -68,6 +68,14 @@ class Channel(StrEnum):
     """Not a topic: bytes for the model registry; the key is the path inside it."""
 
 
+CUT = "cut"
+"""Header of a dead letter that is not the whole original: how many bytes the original has. Topic, partition and offset
+beside it say where that is."""
+
+CUT_BYTES = 256 * 1024
+"""What is kept of such an original."""
+
+
 class Outgoing(Struct, frozen=True, array_like=True):
     """One effect: decided, and to be published at least once. `seq` grows by one per shard, without gaps."""
 

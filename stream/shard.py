@@ -18,7 +18,7 @@ from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta
 from stream.config import Config
-from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, encode, without
 from stream.learning.learner import Learner
 from stream.monitor import snapshots
@@ -40,6 +40,13 @@ NO_ROWS: Rows = np.empty(0, np.intp)
 
 LEAP = 120
 """Ticks that the clock may move a silent shard at once: a clock that jumps does not end every horizon."""
+
+WHOLE_BYTES = 1_040_000
+"""A dead letter of up to so many bytes is the whole original: with its headers it stays below the 1,048,588 bytes that
+Kafka's `max.message.bytes` allows unless told otherwise."""
+
+KEY_BYTES = 1024
+"""What is kept of the key of a dead letter."""
 
 CHANNELS = {"Alert": Channel.ALERTS, "MetricSnapshot": Channel.SNAPSHOTS, "ModelUpdate": Channel.UPDATES}
 
@@ -255,7 +262,7 @@ class Shard:
             return
         learner = self._learners.get(name)
         if learner is None or learner.task != model.task:
-            learner = self._learners[name] = Learner(model.spec.learn, name, model.task)
+            learner = self._learners[name] = Learner(model.spec.learn, name, model.task, self.config.limits)
         features = [payload or {} for payload in lesson.payload or []]
         actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
         for saved in learner.observe(features, actual, incumbent, lesson.ts):
@@ -278,15 +285,17 @@ class Shard:
     def _bury(self, bad: Bad) -> None:
         self._dead_letters[bad.reason] = self._dead_letters.get(bad.reason, 0) + 1
         record = bad.record
-        headers = (
+        value, key = record.value or b"", (record.key or b"")[:KEY_BYTES].decode("utf-8", "replace")
+        headers: tuple[tuple[str, bytes], ...] = (
             ("reason", bad.reason.encode()),
             ("detail", bad.detail.encode("utf-8", "replace")[:1000]),
             ("topic", getattr(self.config.kafka.topics, bad.side).encode()),
             ("partition", str(self.partition).encode()),
             ("offset", str(record.offset).encode()),
         )
-        key = (record.key or b"").decode("utf-8", "replace")
-        self._push(Channel.DEAD_LETTERS, key, record.value or b"", headers)
+        if len(value) > WHOLE_BYTES:
+            headers, value = (*headers, (CUT, str(len(value)).encode())), value[:CUT_BYTES]
+        self._push(Channel.DEAD_LETTERS, key, value, headers)
 
     def published(self, seq: int) -> None:
         """Effects up to `seq` are out: the next delta forgets them."""
@@ -395,7 +404,7 @@ class Shard:
         model.lend({event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()})
         for content in parts.get("learner", {}).values():
             assert model.task is not None
-            self._learners[name] = Learner(model.spec.learn, name, model.task)
+            self._learners[name] = Learner(model.spec.learn, name, model.task, self.config.limits)
             self._learners[name].restore(content)
 
     # -- looking -------------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ called caught up only when everything the broker is known to have was applied.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from stream.effects import SIDES, Clock, Side
+from stream.effects import SIDES, Clock, Outgoing, Side
 
 INBOX_RECORDS = 20_000
 """Fetched and not yet applied, per shard and side."""
@@ -25,7 +25,14 @@ UNSAVED_RECORDS = 500_000
 """Records applied since the last checkpoint, per worker: bounds memory while the store is away."""
 
 UNSENT_EFFECTS = 20_000
-"""Effects that wait to be published, per shard: bounds memory while topics cannot be written."""
+"""Effects that wait to be published, per shard: bounds memory while topics cannot be written. A large one counts as
+several, see `weight`."""
+
+EFFECT_BYTES = 8192
+"""What one effect may have: 20,000 of them are 160 MB."""
+
+INBOX_SLICES = 16
+"""Slices in the inbox, per shard and side: at 4 MB a fetch, this bounds the bytes of large records."""
 
 SILENT = 10.0
 """Seconds after which a topic that has records but sends none holds nobody back."""
@@ -50,6 +57,8 @@ class SideState(Struct):
     """Below this, records have been given to the shard."""
     waiting: int = 0
     """Records in the inbox."""
+    slices: int = 0
+    """Slices in the inbox."""
     arrived: float = 0.0
     """When records last came, or could not come because we held them back."""
 
@@ -86,6 +95,11 @@ class Load(Struct):
     unsaved: int = 0
 
 
+def weight(effects: Iterable[Outgoing]) -> int:
+    """How many of `UNSENT_EFFECTS` these take."""
+    return sum(1 + len(effect.value) // EFFECT_BYTES for effect in effects)
+
+
 def held(
     sides: Mapping[Side, SideState], buffered: Mapping[Side, int], unsent: int, load: Load, now: float
 ) -> frozenset[Side]:
@@ -97,5 +111,6 @@ def held(
         side
         for side in SIDES
         if sides[side].waiting >= INBOX_RECORDS
+        or sides[side].slices >= INBOX_SLICES
         or (buffered.get(side, 0) >= BUFFERED_RECORDS and _OTHER[side] in lagging)
     )

@@ -17,16 +17,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream.config import Kafka
-from stream.effects import Channel, Outgoing
+from stream.effects import CUT, CUT_BYTES, Channel, Outgoing
 from stream.engine.security import connection
 
 logger = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Whether a record is too large is for the broker to say, not for the client."""
-
-_CUT_BYTES = 256 * 1024
-"""What is kept of a dead letter that the topic refuses."""
 
 PATIENCE = 30.0
 """Seconds after which an unacknowledged row counts as failed and is tried again."""
@@ -117,8 +114,8 @@ class Outbox:
     async def _send_each(self, rows: list[Outgoing]) -> None:
         """One by one, since the broker refuses a batch as a whole; what it will never take is cut or dropped."""
         for row in rows:
-            for value in (row.value, row.value[:_CUT_BYTES] if row.channel is Channel.DEAD_LETTERS else None):
-                if value is None:
+            for message in (self._message(row), self._cut(row)):
+                if message is None:
                     self.dropped += 1
                     logger.error(
                         "topic %s takes no record of %d bytes: it is dropped. Raise the topic's max.message.bytes",
@@ -129,7 +126,7 @@ class Outbox:
                 try:
                     async with asyncio.timeout(PATIENCE):
                         producer = await self._started()
-                        await producer.send_and_wait(**{**self._message(row), "value": value})
+                        await producer.send_and_wait(**message)
                     break
                 except MessageSizeTooLargeError:
                     continue
@@ -144,6 +141,15 @@ class Outbox:
             "value": row.value,
             "headers": list(row.headers),
         }
+
+    def _cut(self, row: Outgoing) -> dict[str, Any] | None:
+        """The beginning of a dead letter that is too large for its topic, which says so; None for any other row."""
+        if row.channel is not Channel.DEAD_LETTERS or len(row.value) <= CUT_BYTES:
+            return None
+        headers = row.headers
+        if CUT not in dict(headers):
+            headers = (*headers, (CUT, str(len(row.value)).encode()))
+        return {**self._message(row), "value": row.value[:CUT_BYTES], "headers": list(headers)}
 
     async def _restart(self) -> None:
         """After any failure a fresh producer: an idempotent one that lost a batch may refuse everything after it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from itertools import islice
@@ -281,6 +281,7 @@ class Owned:
         self._inbox[side].append((part, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
+        state.slices += 1
         state.arrived = time.monotonic()
         return True
 
@@ -310,15 +311,32 @@ class Owned:
                 records[side] = self._next_records(side)
         count = sum(len(part) for part in records.values())
         begun = time.perf_counter()
-        self.shard.apply(records, clock())
+        decided = self.shard.apply(records, clock())
         if count:
             self.parts.timings.apply.observe(time.perf_counter() - begun)
         self.unsaved += count
         self.last_apply = time.monotonic()
         if self.shard.wanted:
             self._lender = asyncio.get_running_loop().create_task(self._lend())
+        self._tell_refused(decided)
         if self.shard.urgent:
             self._nudge.set()
+
+    def _tell_refused(self, decided: Sequence[Outgoing]) -> None:
+        """One line per reason, at most one a minute, with the newest record as an example."""
+        refused = [row for row in decided if row.channel is Channel.DEAD_LETTERS]
+        if not refused:
+            return
+        newest = {headers["reason"]: headers for headers in (dict(row.headers) for row in refused)}
+        counts = Counter(dict(row.headers)["reason"] for row in refused)
+        for reason, headers in newest.items():
+            said = {name: value.decode(errors="replace") for name, value in headers.items()}
+            logger.warning(
+                "%d records refused as %s, such as offset %s of %s-%s: %s",
+                *(counts[reason], said["reason"], said["offset"], said["topic"], said["partition"]),
+                said["detail"][:200],
+                extra={"kind": f"refused {said['reason']}"},
+            )
 
     def _next_records(self, side: Side) -> list[Record]:
         inbox, state = self._inbox[side], self.sides[side]
@@ -326,6 +344,7 @@ class Owned:
         while inbox and (not records or len(records) + len(inbox[0][0].records) <= APPLY_RECORDS):
             part, ack = inbox.popleft()
             state.waiting -= len(part.records)
+            state.slices -= 1
             fresh = part.records
             if fresh[0].offset < state.taken:
                 self.reread += len(fresh)

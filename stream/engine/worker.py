@@ -370,7 +370,7 @@ class Engine:
         now = time.monotonic()
         side = self._side[topic]
         self._look_at_log(owned)
-        held = flow.held(owned.sides, owned.shard.buffered, len(owned.shard.outbox), self._in_memory(now), now)
+        held = flow.held(owned.sides, owned.shard.buffered, flow.weight(owned.shard.outbox), self._in_memory(now), now)
         if side not in held:
             return True
         owned.sides[side].arrived = now

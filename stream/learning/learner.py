@@ -12,8 +12,9 @@ import numpy.typing as npt
 from msgspec import Struct, field
 
 from stream.checkpoint.packing import pack, unpack
-from stream.config import Learn
+from stream.config import Learn, Limits
 from stream.events import Scalar, Task
+from stream.learning.bounds import TEXTS, Bounds, reads_words
 from stream.learning.challenger import Challenger, Kept, Saved
 from stream.learning.trained import Answer
 from stream.view import ChallengerView
@@ -22,15 +23,18 @@ from stream.view import ChallengerView
 class _State(Struct):
     format: int = 1
     challengers: list[Kept] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Learner:
     """The challengers of one model."""
 
-    def __init__(self, spec: Learn, model: str, task: Task) -> None:
+    def __init__(self, spec: Learn, model: str, task: Task, limits: Limits | None = None) -> None:
         self.task = task
         self._spec = spec
         self._challengers = [Challenger(challenger, model, task) for challenger in spec.challengers]
+        words = any(reads_words(challenger) for challenger in spec.challengers)
+        self._bounds = Bounds((limits or Limits()).features, None if words else TEXTS)
         self._state: bytes | None = None
 
     def observe(
@@ -48,7 +52,8 @@ class Learner:
             return []
         self._state = None
         saved: list[Saved] = []
-        for row, truth, answer, time in zip(features, actual, incumbent, ts.tolist(), strict=True):
+        for whole, truth, answer, time in zip(features, actual, incumbent, ts.tolist(), strict=True):
+            row = self._bounds.within(whole)
             for challenger in self._challengers:
                 challenger.observe(row, truth, answer)
             for challenger in self._challengers:
@@ -72,7 +77,9 @@ class Learner:
     def state(self) -> bytes:
         """All challengers as bytes; costs nothing while nothing has been learned since."""
         if self._state is None:
-            self._state = pack(_State(challengers=[challenger.kept() for challenger in self._challengers]))
+            self._state = pack(
+                _State(challengers=[each.kept() for each in self._challengers], known=self._bounds.state())
+            )
         return self._state
 
     def restore(self, state: bytes) -> None:
@@ -80,7 +87,9 @@ class Learner:
 
         Raises StateRefused for anything that is not such a state.
         """
-        kept = {challenger.name: challenger for challenger in unpack(_State, state).challengers}
+        stored = unpack(_State, state)
+        self._bounds.restore(stored.known)
+        kept = {challenger.name: challenger for challenger in stored.challengers}
         for challenger in self._challengers:
             if challenger.spec.name in kept:
                 challenger.restore(kept[challenger.spec.name])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
-from stream.monitor.vocabulary import OTHER, Key, Vocabulary, name_of
+from stream.monitor.vocabulary import MAX_NAME, OTHER, Key, Vocabulary, name_of
 
 Bools = npt.NDArray[np.bool_]
 
@@ -83,8 +83,9 @@ class Segments:
 
     def found(self, attribute: str, value: Key) -> int:
         """The code of an attribute's value, given now if it is new and there is room."""
-        name = f"{attribute}={name_of(value)}"
-        if name not in self._codes and len(self.names) >= self._limit:
+        text = name_of(value)
+        name = f"{attribute}={text}"
+        if name not in self._codes and (len(self.names) >= self._limit or len(text) > MAX_NAME):
             name = f"{attribute}={OTHER}"
         return self._code_of(name)
 
@@ -105,7 +106,7 @@ class _Dimension(dict[Key, int]):
 
     def __missing__(self, value: Key) -> int:
         code = self._segments.found(self._attribute, value)
-        if len(self) < 10_000:
+        if len(self) < 10_000 and not (isinstance(value, str) and len(value) > MAX_NAME):
             self[value] = code
         return code
 

@@ -213,7 +213,7 @@ class Join:
 
     def _grow(self) -> None:
         old = len(self._tick)
-        more = max(1024, old)
+        more = max(64, old)
         self._tick = np.concatenate([self._tick, np.zeros(more, np.int64)])
         self._ts = np.concatenate([self._ts, np.zeros(more)])
         self._predicted = np.concatenate([self._predicted, np.zeros(more)])

@@ -27,7 +27,7 @@ from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.stored import Counters, Head, Histogram, Measured
-from stream.monitor.vocabulary import name_of
+from stream.monitor.vocabulary import MAX_NAME, name_of
 from stream.monitor.watches import Flow, Watches
 from stream.monitor.window import Window
 
@@ -425,7 +425,7 @@ class ModelMonitor:
     def _note_version(self, events: list[Prediction]) -> None:
         for event in reversed(events):
             if event.version is not None:
-                self.version = event.version
+                self.version = event.version[:MAX_NAME]
                 break
 
     def _touch(self, index: int, segments: set[int]) -> None:
@@ -646,7 +646,8 @@ class ModelMonitor:
 
     def _measure_anew(self, head: Head, panes: list[Pane]) -> None:
         """The panes that are stored are of another length, or of other segments, or of another task."""
-        self.notes.append("the configuration has changed what is measured: metrics and windows begin anew")
+        note = "the configuration has changed what is measured: metrics and windows begin anew"
+        self.notes = [*(old for old in self.notes if old != note), note]
         self.gone.update(pane.index for pane in panes)
         if self.position < 0 and self.tick >= 0:
             self._start(self._pane_at(self.tick))

@@ -18,6 +18,7 @@ from stream.monitor.features import FeatureLayout
 from stream.monitor.join import Incoming
 from stream.monitor.reference import Reference
 from stream.monitor.reference_builder import ReferenceBuilder
+from stream.monitor.vocabulary import MAX_NAME
 
 
 class Stored(Struct):
@@ -79,7 +80,8 @@ class Normal:
             return np.empty((len(events), 0), np.int64)
         outputs = self._outputs(rows, task, classes)
         read = self.layout.read(features[taken:], outputs[taken:])
-        for name, count in read.new.items():
+        for full, count in read.new.items():
+            name = full[:MAX_NAME]
             if name in self.new or len(self.new) < self._limits.features:
                 self.new[name] = self.new.get(name, 0) + count
         if not taken:

@@ -5,6 +5,7 @@ Invariant: the reference is a function of the first N rows in order, however the
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,12 +15,13 @@ from msgspec import Struct, field
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
-from stream.monitor.binning import categorical, numeric
+from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
 from stream.monitor.columns import Floats
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
 from stream.monitor.readers import finite_numbers
 from stream.monitor.reference import OUTPUT, Feature, Reference, sealed
+from stream.monitor.vocabulary import MAX_NAME
 
 
 class _Collected(Struct):
@@ -66,12 +68,12 @@ class ReferenceBuilder:
                 continue
             column = columns.get(name)
             if column is None:
-                if len(columns) >= 2 * self._limits.features:
+                if len(columns) >= 2 * self._limits.features or len(name) > MAX_NAME:
                     continue
                 column = columns[name] = []
             if len(column) < at:
                 column.extend([None] * (at - len(column)))
-            column.append(value)
+            column.append(_kept(value))
         self._collected.rows += 1
 
     def finish(self, source: str) -> Reference:
@@ -112,6 +114,18 @@ def from_events(
     builder = ReferenceBuilder(len(features), declared, limits)
     builder.add(features, outputs)
     return builder.finish(source)
+
+
+def _kept(value: Scalar) -> Scalar:
+    """The value, or what stands for a text too long to be a category: as long texts differ, so do their stand-ins.
+
+    >>> len(_kept("x" * 1_000_000)), _kept("x" * 1_000_000) == _kept("x" * 1_000_000), _kept("short")
+    (288, True, 'short')
+    """
+    if not isinstance(value, str) or len(value) <= MAX_CATEGORY_LENGTH:
+        return value
+    digest = hashlib.blake2b(value.encode(), digest_size=16).hexdigest()
+    return value[:MAX_CATEGORY_LENGTH] + digest
 
 
 def _output_kind(answered: Sequence[Scalar]) -> FeatureKind:

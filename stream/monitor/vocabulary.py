@@ -1,6 +1,7 @@
 """Small dictionaries of names that grow with the stream and stop at a limit.
 
-Invariant: a code, once given, keeps its meaning; what comes after the limit is `__other__`.
+Invariant: a code, once given, keeps its meaning; what comes after the limit, or is too long to be a
+name, is `__other__`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ Key: TypeAlias = float | str | bool | None
 
 OTHER = "__other__"
 MISSING = "__missing__"
+
+MAX_NAME = 256
+"""Characters of a name that is remembered; a longer one is never a class, category, segment or feature of its own."""
 
 
 def name_of(value: Key) -> str:
@@ -45,7 +49,7 @@ class Vocabulary(dict[Key, int]):
 
     def __missing__(self, value: Key) -> int:
         code = self.code(name_of(value))
-        if len(self) < 4 * self.limit:
+        if len(self) < 4 * self.limit and not (isinstance(value, str) and len(value) > MAX_NAME):
             self[value] = code
         return code
 
@@ -54,7 +58,7 @@ class Vocabulary(dict[Key, int]):
         known = self.codes.get(name)
         if known is not None:
             return known
-        if len(self.names) >= self.limit - 1:
+        if len(self.names) >= self.limit - 1 or len(name) > MAX_NAME:
             other = self.codes.get(OTHER)
             return self._new(OTHER) if other is None else other
         return self._new(name)

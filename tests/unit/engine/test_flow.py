@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.effects import SIDES, Clock, Side
+from stream.effects import SIDES, Channel, Clock, Outgoing, Side
 from stream.engine import flow
 from stream.engine.flow import Load, SideState
 
@@ -67,6 +67,18 @@ def test_the_topic_ahead_is_held_while_the_other_has_records_to_come() -> None:
 )
 def test_everything_is_held_at_a_bound(unsent: int, load: Load) -> None:
     assert flow.held(sides(), {}, unsent, load, NOW) == frozenset(SIDES)
+
+
+def test_large_effects_count_as_several() -> None:
+    small = Outgoing(0, Channel.ALERTS, "m", b"x")
+    large = Outgoing(1, Channel.DEAD_LETTERS, "m", b"x" * 1_000_000)
+    assert flow.weight([small] * 3) == 3
+    assert flow.weight([large]) * flow.EFFECT_BYTES == pytest.approx(1_000_000, rel=0.02)
+
+
+def test_many_slices_hold_their_side_however_few_records_they_have() -> None:
+    full = side(waiting=flow.INBOX_SLICES, slices=flow.INBOX_SLICES)
+    assert flow.held(sides(full), {}, 0, Load(), NOW) == {"predictions"}
 
 
 def test_a_full_inbox_holds_its_side() -> None:

@@ -1,0 +1,56 @@
+"""Refused records in the log: one line per reason and minute, whatever comes."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from stream.config import Config
+from stream.effects import Clock, Record, StoredRecord
+from stream.engine.owned import Owned, Parts
+from stream.shard import Shard
+from stream.telemetry import logs
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    out = io.StringIO()
+    logs.configure("text", out=out)
+    yield out
+    root.handlers, root.level = handlers, level
+
+
+def test_a_flood_of_bad_records_is_one_line_per_reason(lines: io.StringIO) -> None:
+    shard = Shard(3, Config())
+    owned = Owned(3, 1, shard, cast(Parts, None))
+    offset = 0
+    for turn in range(5):
+        bad: list[Record] = []
+        for value in (b"{\n", b'{"model": 1}', None, b'{"model":"m","id":"1","ts":9e9,"prediction":1}') * 50:
+            bad.append(StoredRecord(offset, int(NOW * 1000), value))
+            offset += 1
+        real = shard.apply
+        shard.apply = lambda _, clock, real=real, bad=bad: real({"predictions": bad}, clock)  # type: ignore[method-assign,misc]
+        owned.apply(lambda turn=turn: Clock(now=NOW + turn))  # type: ignore[misc]
+        shard.apply = real  # type: ignore[method-assign]
+    text = lines.getvalue().splitlines()
+    assert len(text) == 4, text
+    assert sorted(line.split(" records refused as ")[1].split(",")[0] for line in text) == [
+        *("empty", "future", "invalid", "not_json"),
+    ]
+    assert "offset" in text[0]
+    assert "predictions-3" in text[0]
+
+
+def test_nothing_refused_says_nothing(lines: io.StringIO) -> None:
+    shard: Any = Shard(0, Config())
+    Owned(0, 1, shard, cast(Parts, None)).apply(lambda: Clock(now=NOW))
+    assert not lines.getvalue()
