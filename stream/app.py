@@ -34,6 +34,7 @@ from stream.shard import Shard
 from stream.telemetry import logs
 from stream.telemetry.collector import Timings, new_registry
 from stream.view import WorkerView
+from stream.web.access import token_of
 from stream.web.server import make_server
 
 logger = logging.getLogger("stream")
@@ -59,6 +60,10 @@ class Worker:
         self.url: str | None = None
         """Where the page is; None before `start`."""
         try:
+            token = token_of(config.http, os.environ)
+        except ValueError as error:
+            raise CannotStart(str(error)) from error
+        try:
             self._store: Store = open_store(config.checkpoint.store, config.kafka.group)
             secret = secret_for(config.checkpoint.store, config.checkpoint.key, os.environ)
             self._references = references(config)
@@ -79,7 +84,7 @@ class Worker:
             )
         except (ValueError, OSError) as error:
             raise CannotStart(str(error)) from error
-        self._server = web.AppRunner(make_server(self.view, registry), access_log=None, shutdown_timeout=0.5)
+        self._server = web.AppRunner(make_server(self.view, registry, token), access_log=None, shutdown_timeout=0.5)
 
     def _new_shard(self, partition: int, rows: Iterable[tuple[str, bytes]] | None) -> ShardLike:
         if rows is None:

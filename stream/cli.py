@@ -5,6 +5,7 @@ What a command needs is imported when it runs, so that `stream --help` answers a
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -170,9 +171,12 @@ def status(
     from rich.console import Console
 
     from stream.console.status import NoAnswer, fetch, show, url_of
+    from stream.web.access import token_of
 
     try:
-        answer = fetch(url or url_of(settings.http))
+        answer = fetch(url or url_of(settings.http), token_of(settings.http, os.environ))
+    except ValueError as error:
+        _refuse(str(error))
     except NoAnswer as error:
         _fail(str(error))
     if as_json:

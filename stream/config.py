@@ -79,6 +79,8 @@ class Http(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 6066
+    token: Secret | None = None
+    """Asked of everyone but health checks; from the environment variable STREAM_HTTP_TOKEN when left out."""
 
 
 class Reference(Struct, frozen=True, forbid_unknown_fields=True):

@@ -63,6 +63,8 @@ def check(config: Config, tree: Tree, reader: Reader, folder: FilePath) -> tuple
     _check_checkpoint(config.checkpoint, report)
     if not config.http.host:
         report(("http", "host"), "found nothing, expected an address such as 127.0.0.1")
+    if config.http.token is not None and len(config.http.token) < 16:
+        report(("http", "token"), "is shorter than 16 characters: too easy to guess")
     if config.unknown_models == "dead-letter" and not config.models:
         report(("unknown_models",), "found dead-letter and no models: every event would be refused")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +14,7 @@ from rich.text import Text
 from stream.config import Http
 from stream.console.summary import models_table, print_alerts
 from stream.console.words import safe
+from stream.web.access import TOKEN_VARIABLE
 
 PATIENCE = 10.0
 """Seconds to wait for the worker's answer."""
@@ -27,15 +30,23 @@ def url_of(http: Http) -> str:
     return f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}"
 
 
-def fetch(url: str) -> dict[str, Any]:
-    """What the worker at a URL knows. Raises NoAnswer."""
+def fetch(url: str, token: str | None = None) -> dict[str, Any]:
+    """What the worker at a URL knows. Raises NoAnswer. The token, if any, goes there and nowhere else."""
     where = f"{url.rstrip('/')}/api/status"
     if not where.startswith(("http://", "https://")):
         raise NoAnswer(f"found {url}, expected a URL that begins with http:// or https://")
+    request = urllib.request.Request(where)  # noqa: S310 - only http, see above
+    if token:
+        # Not sent on to where a redirect points.
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        with urllib.request.urlopen(where, timeout=PATIENCE) as answer:  # noqa: S310 - only http, see above
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - only http, see above
             body: dict[str, Any] = json.load(answer)
             return body
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            raise NoAnswer(f"the worker at {where} wants its token: set http.token or {TOKEN_VARIABLE}") from None
+        raise NoAnswer(f"the worker at {where} answers {error.code} {error.reason}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise NoAnswer(f"no worker answers at {where}: {reason}") from None

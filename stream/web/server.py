@@ -19,15 +19,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from stream.view import WorkerView
-from stream.web import page, status
+from stream.web import access, page, status
 
 
 class _Sources:
     """What the answers are made of."""
 
-    def __init__(self, view: Callable[[], WorkerView], registry: CollectorRegistry) -> None:
+    def __init__(self, view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None) -> None:
         self.view = view
         self.registry = registry
+        self.token = token
 
 
 SOURCES = web.AppKey("sources", _Sources)
@@ -41,14 +42,17 @@ LOCKED = "default-src 'none'; frame-ancestors 'none'"
 """Policy of everything that is not the page."""
 
 
-def make_server(view: Callable[[], WorkerView], registry: CollectorRegistry) -> web.Application:
+def make_server(
+    view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None = None
+) -> web.Application:
     """The web application of one worker; the caller binds it to an address.
 
     `view` is called in the event loop, once for each request that needs it; what it returns must not change later,
-    because a thread encodes it. `registry` is what /metrics exposes; it is collected in the event loop too.
+    because a thread encodes it. `registry` is what /metrics exposes; it is collected in the event loop too. `token`:
+    who does not send it is told nothing but health, see `access.py`.
     """
     application = web.Application(middlewares=[_guard])
-    application[SOURCES] = _Sources(view, registry)
+    application[SOURCES] = _Sources(view, registry, token)
     application.add_routes(
         [
             web.get("/", _page),
@@ -67,8 +71,14 @@ async def _guard(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
     """Adds what keeps a browser from doing more with an answer than show it; words for what is not there."""
+    token = request.app[SOURCES].token
     try:
-        response = await handler(request)
+        if token is None or request.path in access.OPEN or access.allowed(request.headers.get("Authorization"), token):
+            response = await handler(request)
+        else:
+            response = _json({"error": "send the token as `Authorization: Bearer TOKEN`"}, 401)
+            for challenge in access.CHALLENGES:
+                response.headers.add("WWW-Authenticate", challenge)
     except web.HTTPNotFound:
         response = _json({"error": f"there is no {request.path}", "paths": PATHS}, 404)
     except web.HTTPMethodNotAllowed as refused:

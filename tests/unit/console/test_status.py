@@ -1,13 +1,17 @@
 """`stream status` prints what the API answers."""
 
+import asyncio
 import io
 import json
 
 import pytest
+from aiohttp.test_utils import TestServer
 from rich.console import Console
 
 from stream.config import Http
 from stream.console.status import NoAnswer, fetch, show, url_of
+from stream.telemetry.collector import new_registry
+from stream.web.server import make_server
 from stream.web.status import status
 from tests.worker_views import troubled
 
@@ -34,3 +38,12 @@ def test_everything_that_needs_attention_is_printed() -> None:
             assert model.model in text
     for reason in view.reasons:
         assert reason in text
+
+
+async def test_the_token_is_sent_and_missing_it_is_told() -> None:
+    token = "0123456789abcdef"
+    async with TestServer(make_server(troubled, new_registry(troubled), token)) as server:
+        url = str(server.make_url(""))
+        assert (await asyncio.to_thread(fetch, url, token))["ready"] is True
+        with pytest.raises(NoAnswer, match="STREAM_HTTP_TOKEN"):
+            await asyncio.to_thread(fetch, url)
