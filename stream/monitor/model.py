@@ -354,11 +354,11 @@ class ModelMonitor:
             waiting, who = waiting.take(kept), _picked(who, kept)
         outcomes = self._outcomes(joined)
         counters.outcomes += len(outcomes)
-        self._note_version(who)
         traffic, values = self._traffic(who, waiting, events, incoming, failed)
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)
+        self._note_version(who)
         for index, segments in course.commit(self.panes, self.windows).items():
             self._touch(index, segments)
         if self.join.keeps_payload and len(joined.tick):

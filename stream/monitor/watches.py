@@ -171,9 +171,8 @@ class Watches:
         if rule.absent is not None:
             return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
         seen = look.metric(watch) if rule.metric is not None else look.drift(watch)
-        if seen is None:
-            return []
-        times, observed, samples = seen
+        # Without an evaluation, a hold may still end within the chunk.
+        times, observed, samples = (_NONE, _NONE, _NO_SAMPLES) if seen is None else seen
         transitions = rules.scan(rule, state, times, observed, samples, until=end)
         return self._alerts(watch, transitions, look)
 
@@ -318,7 +317,7 @@ class Look:
         """What is known beside the value, as of the transition's tick."""
         m = self.m
         if not m.windows:
-            return Evidence(version=m.version)
+            return Evidence(version=self._version_at(transition.time))
         window, segment = m.windows[watch.window], m.segments.code(watch.subject.segment) or 0
         tally, predictions = self._at(transition.time, watch.window, segment)
         name, bounds = watch.rule.metric, None
@@ -330,9 +329,18 @@ class Look:
             lower=lower,
             upper=upper,
             window=Span(max(0.0, window.first * m.spec.pane), transition.time),
-            version=m.version,
+            version=self._version_at(transition.time),
             coverage=labelled / predictions if predictions else None,
         )
+
+    def _version_at(self, time: float) -> str | None:
+        """The newest version that predictions had named by the end of a tick."""
+        if self.flow is not None:
+            ends = _ends(self.flow.waiting.tick)
+            for event in reversed(self.flow.events[: int(np.searchsorted(ends, time, side="right"))]):
+                if event.version is not None:
+                    return event.version
+        return self.m.version
 
     def _at(self, time: float, number: int, segment: int) -> tuple[Ints, int]:
         """A segment's tally and predictions in a window at the end of a tick; an empty tally when there is none."""

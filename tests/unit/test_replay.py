@@ -153,3 +153,19 @@ def test_a_bound_that_depends_on_the_reference_does_not_depend_on_when_it_was_fi
         replay(config, files, tmp_path / str(size), slice_size=size)
         # PSI comes to 0.1, which says nothing against a reference of 100 rows: no number of samples is enough.
         assert lines(tmp_path / str(size) / "alerts.jsonl") == []
+
+
+def test_an_alert_has_the_version_of_its_tick(tmp_path: Path) -> None:
+    predictions: list[dict[str, Any]] = [
+        {"model": "m", "id": str(i), "ts": 1000 + i / 10, "prediction": 1, "version": "old" if i < 60 else "new"}
+        for i in range(100)
+    ]
+    for event in predictions[30:50]:
+        event |= {"prediction": None, "error": "timeout"}
+    config = one_model("{name: failures, metric: prediction_error_rate, above: 0.2, min_samples: 1}")
+    found = []
+    for size in (1, 7, 100):
+        replay(config, write(tmp_path, predictions, []), tmp_path / str(size), slice_size=size)
+        found.append(lines(tmp_path / str(size) / "alerts.jsonl"))
+    assert found[0] == found[1] == found[2]
+    assert [(alert["state"], alert["version"]) for alert in found[0]] == [("firing", "old"), ("resolved", "new")]
