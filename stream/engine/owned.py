@@ -37,8 +37,8 @@ T = TypeVar("T")
 APPLY_RECORDS = 8_000
 """Records of one side per call of the shard: longer calls would hold up the page and the alerts of other shards."""
 
-LOST_AFTER = 1.0
-"""Seconds that a fetched slice may be on its way through Faust."""
+LOOK_EVERY, LOST_LOOKS = 0.1, 20
+"""A slice that did not come in so many looks, seconds apart, was lost on its way through Faust."""
 
 _PAGE, _GARBAGE = 1_000, 10_000
 """Rows that a patrol shows at once; rows that have expired before one is worth it."""
@@ -175,8 +175,9 @@ class Owned:
         self.last_apply = 0.0
         self._seeks: dict[Side, Seek] = {}
         self._received: dict[Side, int] = {}
-        self._complete = 0.0
-        """When every slice that was fetched had come."""
+        self._gap = False
+        self._looks, self._looked = 0, 0.0
+        """Looks in a row that found slices on their way and none that had come; when the last one was."""
         self._taken: dict[Side, int | None] = dict(shard.next)
         self._inbox: dict[Side, deque[tuple[Slice, Callable[[], object]]]] = {side: deque() for side in SIDES}
         self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
@@ -213,6 +214,7 @@ class Owned:
         now = time.monotonic()
         self._seeks = dict(seeks)
         self._received = dict.fromkeys(SIDES, 0)
+        self._gap, self._looks = False, 0
         self.sides = {
             side: SideState(opened=now, taken=self._taken[side] or seek.position, delivered=seek.position)
             for side, seek in seeks.items()
@@ -223,6 +225,8 @@ class Owned:
         self._seeks = {}
         for side in SIDES:
             self._inbox[side].clear()
+        for state in self.sides.values():
+            state.waiting = state.slices = 0
 
     @property
     def attached(self) -> bool:
@@ -275,9 +279,13 @@ class Owned:
 
     def take(self, part: Slice, side: Side, ack: Callable[[], object]) -> bool:
         """Puts a slice into the inbox; False if it is not the next one after the seek."""
-        if not self.attached or part.ticket != self._seeks[side].ticket or part.number != self._received[side]:
+        if not self.attached or part.ticket != self._seeks[side].ticket:
+            return False
+        if part.number != self._received[side]:
+            self._gap = True
             return False
         self._received[side] += 1
+        self._looks = 0
         self._inbox[side].append((part, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
@@ -286,11 +294,17 @@ class Owned:
         return True
 
     def lost(self, now: float) -> bool:
-        """Whether slices were fetched and never came, which Faust does to some around a rebalance."""
+        """Whether slices were fetched and never came, which Faust does to some around a rebalance.
+
+        A gap says so. Where nothing follows, it is that many looks, some time apart, between which nothing came: a
+        worker that was held up for long has not lost anything.
+        """
         if not self.attached or all(self._received[side] == self._seeks[side].slices for side in SIDES):
-            self._complete = now
-            return False
-        return now - self._complete > LOST_AFTER
+            self._looks = 0
+        elif now - self._looked >= LOOK_EVERY:
+            self._looks += 1
+            self._looked = now
+        return self.attached and (self._gap or self._looks > LOST_LOOKS)
 
     @property
     def waiting(self) -> int:
