@@ -23,6 +23,7 @@ from stream.events import Label, Prediction, Refusal, encode, without
 from stream.learning.learner import Learner
 from stream.monitor import snapshots
 from stream.monitor.columns import picked
+from stream.monitor.estimate import Estimator, StoredEstimator
 from stream.monitor.join import Early, Joined, Waiting
 from stream.monitor.machine import TICK
 from stream.monitor.model import Emission, Guesses, ModelMonitor, Refused, Truths
@@ -342,6 +343,9 @@ class Shard:
         if model.normal.changed:
             delta.put[key.normal] = pack(model.normal.state())
             model.normal.changed = False
+        if model.estimator.changed:
+            delta.put[key.estimate] = pack(model.estimator.state())
+            model.estimator.changed = False
         for index in model.changed:
             delta.put[key.pane(index)] = pack(StoredPane.of(model.panes[index]))
         delta.delete += [key.pane(index) for index in model.gone]
@@ -395,6 +399,8 @@ class Shard:
         self._models[name] = model
         for content in parts.get("normal", {}).values():
             model.normal.restore(unpack(Stored, content))
+        for content in parts.get("estimate", {}).values():
+            model.estimator = Estimator(unpack(StoredEstimator, content))
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
         early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
         head = unpack(Head, parts["model"][""])

@@ -10,7 +10,7 @@ from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
 from stream.events import Task
-from stream.monitor.watch import FEATURE_SIGNAL, METRICS, SIGNALS
+from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, METRICS, SIGNALS
 
 Report: TypeAlias = Callable[[Path, str], None]
 
@@ -124,12 +124,16 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
         if rule.feature is not None:
             _check_feature_name(rule.feature, model, place, report)
         return
+    from stream.monitor import estimate
     from stream.monitor.performance import check_metric, names
 
     refusals: list[str] = []
     for task in _tasks(model):
         try:
-            check_metric(rule.metric, task)
+            if rule.metric.startswith(ESTIMATED):
+                estimate.check(rule.metric.removeprefix(ESTIMATED), task)
+            else:
+                check_metric(rule.metric, task)
         except ValueError as error:
             refusals.append(str(error))
     # A model whose task is to be inferred may have rules that hold for some tasks only.

@@ -6,6 +6,7 @@ running totals at tick ends. Invariant: `window sums before + at(…)[-1]` is wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.guesses import Counts
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
@@ -37,6 +39,8 @@ class Traffic(Struct):
     """Bucket in the latency histogram; -1 where none came."""
     cells: Ints
     """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
+    guesses: Ints | None = None
+    """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one."""
 
     def __len__(self) -> int:
         return len(self.tick)
@@ -149,6 +153,22 @@ class Course:
         before = window.sums.features if len(window.sums.features) else np.zeros(self._cells, np.int64)
         return _running(total, before)
 
+    def guesses(self, window: Window, segment: int, picked: Ints) -> Iterator[Counts]:
+        """The scores of all predictions of a segment at the end of some of the ticks; one object, that grows."""
+        held = window.sums.guesses.get(segment)
+        counts = Counts() if held is None else held.copy()
+        keys, at = self.traffic.guesses, None
+        if keys is not None:
+            rows = self._inside(self.traffic.pane, self.traffic.segments, window, segment)
+            keys, at = (keys, self._traffic_at) if rows is None else (keys[rows], self._traffic_at[rows])
+        done = 0
+        for tick in picked.tolist():
+            if keys is not None and at is not None:
+                end = int(np.searchsorted(at, tick, side="right"))
+                counts.add(_counted(keys[done:end]))
+                done = end
+            yield counts
+
     def _inside(self, pane: Ints, segments: Ints, window: Window, segment: int) -> Flags | None:
         """Rows in a window and a segment; None: all of them."""
         rows = None
@@ -179,6 +199,10 @@ class Course:
                 sums.traffic = widened(sums.traffic, segment + 1, 2)
                 sums.traffic[segment] += added
             touched.setdefault(pane, set()).add(segment)
+            if traffic.guesses is not None:
+                keys = _counted(traffic.guesses if len(rows) == len(traffic) else traffic.guesses[rows])
+                for sums in targets.of(pane):
+                    sums.guessed(segment).add(keys)
             if segment:
                 continue
             latency = traffic.latency[rows]
@@ -255,6 +279,12 @@ def _add_scores(sums: list[Sums], segment: int, scores: list[Scored]) -> None:
             part.add_codes(codes, positive, weight)
             for histogram in histograms:
                 histogram.merge(part)
+
+
+def _counted(keys: Ints) -> Ints:
+    """Keys in one row, without those that stand for no score."""
+    flat = keys.ravel()
+    return flat[flat >= 0] if len(flat) and flat.min() < 0 else flat
 
 
 class _Targets:

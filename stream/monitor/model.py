@@ -20,6 +20,7 @@ from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Tas
 from stream.monitor import intake, snapshots, turning
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
+from stream.monitor.estimate import Estimator
 from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
@@ -102,6 +103,7 @@ class ModelMonitor:
         self.segments = intake.Segments(spec.segments, limits.segments)
         self.layout: Layout | None = None
         self.normal = Normal(spec, limits, reference)
+        self.estimator = Estimator()
         self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
         self.eras = [Era(None, spec.segments)]
         """What the numbers of stored waiting predictions mean, by their era; the last is today's."""
@@ -204,7 +206,8 @@ class ModelMonitor:
         self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
         self.join.recode(old, turn.task, self.classes.vocabulary)
         for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
-            sums.tally, sums.scores = np.zeros((1, 0), np.int64), {}
+            sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
+        self.estimator = Estimator()
         self.changed.update(self.panes)
         self.watches.restart()
 
@@ -355,6 +358,7 @@ class ModelMonitor:
         outcomes = self._outcomes(joined)
         counters.outcomes += len(outcomes)
         traffic, values = self._traffic(who, waiting, events, incoming, failed)
+        self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)
@@ -410,7 +414,12 @@ class ModelMonitor:
             counted = cells
             cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
             cells[good] = counted
-        return Traffic(tick, self._panes_of(ts), segments, wrong, buckets, cells), latency[good]
+        guesses = self.estimator.guessed(waiting.predicted, waiting.scores, self.layout)
+        if guesses is not None and len(good) < len(everyone):
+            counted = guesses
+            guesses = np.full((len(everyone), counted.shape[1]), -1, np.int64)
+            guesses[good] = counted
+        return Traffic(tick, self._panes_of(ts), segments, wrong, buckets, cells, guesses), latency[good]
 
     def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
         raw = [event.latency_ms for event in events]
@@ -503,6 +512,7 @@ class ModelMonitor:
     def _enter(self, pane: int) -> None:
         """The watermark enters a pane."""
         self.position = pane
+        self.estimator.calibrate()
         moved = [window.slide(pane, self.panes) for window in self.windows]
         tick = self._tick_of(pane)
         if any(moved):
@@ -648,6 +658,8 @@ class ModelMonitor:
         """The panes that are stored are of another length, or of other segments, or of another task."""
         note = "the configuration has changed what is measured: metrics and windows begin anew"
         self.notes = [*(old for old in self.notes if old != note), note]
+        if (head.measured.task, head.measured.positive) != (self.spec.task, self.spec.positive):
+            self.estimator = Estimator()
         self.gone.update(pane.index for pane in panes)
         if self.position < 0 and self.tick >= 0:
             self._start(self._pane_at(self.tick))

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct, field
 
 from stream.monitor.columns import Ints
+from stream.monitor.guesses import Counts
 from stream.monitor.scores import ScoreHistogram
 
 PREDICTIONS, ERRORS = 0, 1
@@ -46,6 +47,8 @@ class Sums(Struct):
     """Shape (feature layout width,): histogram cells of all features; see `features.py`."""
     latency: Ints = field(default_factory=lambda: np.zeros(len(LATENCY_BOUNDS) + 1, np.int64))
     scores: Scores = field(default_factory=dict)
+    guesses: dict[int, Counts] = field(default_factory=dict)
+    """By segment code: scores of all predictions by predicted class; see `guesses.py`."""
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -73,12 +76,21 @@ class Sums(Struct):
                 self.features = np.zeros_like(other.features)
             self.features += sign * other.features
         self.latency += sign * other.latency
+        for segment, counts in other.guesses.items():
+            self.guessed(segment).merge(counts, sign)
 
     def histograms(self, segment: int, classes: int) -> list[ScoreHistogram]:
         """The score histograms of a segment, made on first use."""
         known = self.scores.setdefault(segment, [])
         while len(known) < classes:
             known.append(ScoreHistogram())
+        return known
+
+    def guessed(self, segment: int) -> Counts:
+        """The scores of a segment's predictions, made on first use."""
+        known = self.guesses.get(segment)
+        if known is None:
+            known = self.guesses[segment] = Counts()
         return known
 
     @property

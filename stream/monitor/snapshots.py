@@ -1,6 +1,6 @@
 """What is told of a pane or a window: metric snapshots for the topic, views for the page and Prometheus.
 
-Invariant: a snapshot is a function of its pane's sums and the reference alone.
+Invariant: a snapshot is a function of its pane's sums, the reference and the calibration of scores alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
-from stream.monitor import drift, performance, quality
+from stream.monitor import drift, estimate, performance, quality
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import Phase
 from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
@@ -45,6 +45,7 @@ def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSn
         labels=labels,
         coverage=labels / predictions if predictions else None,
         metrics=metrics(m, sums, segment),
+        estimates=_estimates(m, sums, segment),
         version=UNSET if pane.version is None else pane.version,
         drift=_drift(m, sums) if whole else {},
         quality=_quality(m, sums) if whole else {},
@@ -68,6 +69,11 @@ def metrics(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
     if not tally[OUTCOMES]:
         return {}
     return performance.report(m.layout, tally, sums.scores.get(segment, []), m.classes.names)
+
+
+def _estimates(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
+    """Every metric that calibrated scores give without labels."""
+    return estimate.report(sums.guesses.get(segment), m.estimator, m.layout, m.classes.names)
 
 
 def _shown(m: ModelMonitor, window: Window, segment: int) -> dict[str, Estimated]:
@@ -149,6 +155,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
                 labels=labels,
                 coverage=labels / predictions if predictions else None,
                 metrics=_shown(m, window, segment),
+                estimates=_estimates(m, sums, segment),
                 drift=_drift(m, sums) if whole else {},
                 missing=quality.missing(m.normal.layout, sums.features)
                 if whole and features and m.normal.layout

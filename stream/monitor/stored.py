@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from stream.config import Model
 from stream.events import Alert, Task
 from stream.monitor.columns import Floats, Ints
+from stream.monitor.guesses import Counted, Counts
 from stream.monitor.join import Era
 from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
@@ -66,6 +67,7 @@ class StoredPane(Struct):
     version: str | None
     stale: list[int]
     final: bool
+    guesses: dict[int, Counted] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -73,12 +75,14 @@ class StoredPane(Struct):
         sums = pane.sums
         scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
         parts = sums.traffic, sums.tally, sums.features, sums.latency
-        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final)
+        guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
+        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses)
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
-        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores)
+        guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
+        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses)
         return Pane(self.index, sums, self.version, self.stale, self.final)
 
 

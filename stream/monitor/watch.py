@@ -24,6 +24,9 @@ class Watched(Struct, frozen=True):
     per_feature: bool = False
 
 
+ESTIMATED = "estimated_"
+"""What the name of a performance metric begins with when it is estimated without labels."""
+
 METRICS: dict[str, Watched] = {
     "prediction_error_rate": Watched("service", "share of predictions that failed", "predictions"),
     "latency_p50": Watched("service", "median latency of predictions in milliseconds", "predictions"),
@@ -77,7 +80,9 @@ def kind(rule: Rule) -> AlertKind:
         return "data_drift" if signal.startswith(FEATURE_SIGNAL) else SIGNALS[signal][0]
     if rule.metric is not None:
         watched = METRICS.get(rule.metric)
-        return watched.kind if watched is not None else "performance"
+        if watched is not None:
+            return watched.kind
+        return "estimated_performance" if rule.metric.startswith(ESTIMATED) else "performance"
     return "prediction_drift" if rule.feature == PREDICTION else "data_drift"
 
 
@@ -88,6 +93,8 @@ def counted(rule: Rule) -> str:
     if rule.metric is None:
         return "predictions"
     watched = METRICS.get(rule.metric)
+    if rule.metric.startswith(ESTIMATED):
+        return "predictions"
     return watched.counted if watched is not None else "outcomes"
 
 

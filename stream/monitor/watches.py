@@ -22,13 +22,14 @@ from stream.monitor.alerts import Evidence, Subject, build, resolved
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
+from stream.monitor.estimate import Expected
 from stream.monitor.join import Incoming
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import scan_absence, scan_detections
 from stream.monitor.pane import PREDICTIONS
 from stream.monitor.stored import WatchState
-from stream.monitor.watch import METRICS, signal_of
+from stream.monitor.watch import ESTIMATED, METRICS, signal_of
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -241,6 +242,7 @@ class Look:
         self._tallies: dict[tuple[int, int], Ints] = {}
         self._cells: dict[int, Ints] = {}
         self._distances: dict[tuple[int, str], Floats] = {}
+        self._expected: dict[tuple[int, int], list[Expected]] = {}
 
     @property
     def course(self) -> Course:
@@ -279,6 +281,8 @@ class Look:
                 return None
             observed, samples = values.service(name, self, window, watch.window, segment)
             return self.course.ends, observed, samples
+        if name.startswith(ESTIMATED):
+            return self._estimated(watch, name.removeprefix(ESTIMATED), segment)
         if m.layout is None or (self.flow is not None and not len(self.course.outcomes)):
             return None
         if performance.from_scores(name):
@@ -287,6 +291,19 @@ class Look:
             names = m.classes.names
             observed, samples = performance.evaluate(m.layout, self.tallies(watch.window, segment), name, names)
         return self.course.ends, observed, samples
+
+    def _estimated(self, watch: Watch, name: str, segment: int) -> tuple[Floats, Floats, Ints] | None:
+        """What calibrated scores say of a metric, at the ticks at which drift is judged."""
+        m, key = self.m, (watch.window, segment)
+        if m.layout is None or not m.estimator.curves or not len(self._drift_ticks):
+            return None
+        if key not in self._expected:
+            guesses = self.course.guesses(m.windows[watch.window], segment, self._drift_ticks)
+            self._expected[key] = [Expected(counts, m.estimator, m.layout) for counts in guesses]
+        expected = self._expected[key]
+        observed = np.array([each.value(name, m.classes.names) for each in expected], np.float64)
+        samples = np.array([each.samples for each in expected], np.int64)
+        return self.course.ends[self._drift_ticks], observed, samples
 
     def cells(self, window: int) -> Ints:
         """Running feature histograms at the ticks at which drift is judged."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.monitor import estimate
 from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts
@@ -25,6 +26,8 @@ BEHIND: frozenset[Side] = frozenset(("predictions", "labels"))
 RULES = (
     Rule(name="accuracy", metric="accuracy", below=0.75, window=60.0, segment="*", min_samples=20, hold=3.0),
     Rule(name="auc", metric="roc_auc", below=0.8, window=60.0, min_samples=20),
+    Rule(name="guess", metric="estimated_accuracy", below=0.7, window=60.0, segment="*", min_samples=20),
+    Rule(name="ranks", metric="estimated_roc_auc", below=0.8, window=60.0, min_samples=20),
     Rule(name="feature", feature="*", test="psi", above=0.1, window=60.0, min_samples=40),
     Rule(name="output", feature="prediction", test="ks", above=0.2, window=60.0, min_samples=40),
     Rule(name="missing", metric="missing_rate", feature="amount", above=0.1, min_samples=20),
@@ -137,6 +140,14 @@ def run(records: Records, sizes: Iterator[int]) -> tuple[Shard, list[Outgoing]]:
     for part in slices(records, sizes):
         effects += shard.apply(part, Clock(START + 1e6, BEHIND))
     return shard, effects + shard.finish()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def calibrated_early() -> Iterator[None]:
+    """A short stream has estimates, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "LEAST", 20)
+        yield
 
 
 @pytest.mark.parametrize("step", [0.01, 0.4, 7.0])

@@ -1,0 +1,288 @@
+"""Performance without labels: calibrated scores say how many predictions are expected to be right.
+
+Per class, outcomes calibrate its scores by isotonic regression; a prediction with calibrated score p counts as p of an
+outcome of the class and 1 - p of another one (CBPE: confidence-based performance estimation). For several classes, the
+expected outcomes of each predicted class are scaled to the number of its predictions.
+It assumes that scores mean what they meant for the outcomes calibrated on: it sees drift of inputs, not of concepts.
+Invariant: calibration changes only where the watermark enters a pane, and is a function of the outcomes before; it uses
+the latest KEPT to 2 KEPT outcomes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct, field
+
+from stream.events import Estimated, Task
+from stream.monitor import confusion, metricnames
+from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.guesses import EXACT, PLACES, Counted, Counts, Grid, key, parts
+from stream.monitor.layout import Layout
+from stream.monitor.watch import ESTIMATED
+
+LEAST = 100
+"""Outcomes with scores, of at least two classes, before anything is estimated."""
+
+KEPT = 100_000
+"""When so many outcomes have come since the last time, those before the last time are forgotten."""
+
+_GROWTH = 50
+"""Calibrated anew when outcomes have grown by one in so many: at any moment nearly all of them are used."""
+
+_UNIT = 2.0**-36
+"""Unit of a calibrated score: sums over up to 2**27 predictions are exact whatever their order."""
+
+
+class Curve(Struct, frozen=True):
+    """Calibrated score of one class by score: straight between ascending points, constant outside."""
+
+    scores: Floats
+    shares: Floats
+
+
+class StoredEstimator(Struct):
+    """What a checkpoint keeps."""
+
+    values: list[float]
+    old: Counted
+    young: Counted
+    fitted: int
+    curves: dict[int, Curve] = field(default_factory=dict)
+
+
+class Estimator:
+    """Calibration of one model, and where its scores lie."""
+
+    def __init__(self, stored: StoredEstimator | None = None) -> None:
+        self.changed = stored is None
+        """Since it was last stored."""
+        self.grid = Grid(None if stored is None else stored.values)
+        self._old = Counts(None if stored is None else stored.old)
+        self._young = Counts(None if stored is None else stored.young)
+        self._fitted = 0 if stored is None else stored.fitted
+        self.curves: dict[int, Curve] = {} if stored is None else stored.curves
+        """By class; empty while too little is known."""
+        self._shares: dict[int, tuple[int, Ints]] = {}
+
+    def state(self) -> StoredEstimator:
+        """For a checkpoint."""
+        return StoredEstimator(self.grid.values, self._old.state(), self._young.state(), self._fitted, self.curves)
+
+    def guessed(self, predicted: Floats, scores: Floats, layout: Layout | None) -> Ints | None:
+        """Shape (n, classes with scores): the keys of n predictions, -1 where no score came; None for no score."""
+        if layout is None or layout.task == "regression" or not scores.size:
+            return None
+        usable = (scores >= 0.0) & (scores <= 1.0)
+        if not usable.any():
+            return None
+        before = len(self.grid.values)
+        places = self._places(scores, usable, new=True)
+        self.changed = self.changed or len(self.grid.values) != before
+        codes = layout.positive if layout.task == "binary" else np.arange(scores.shape[1])
+        keys = key(codes, predicted.astype(np.int64)[:, None], places)
+        return keys if usable.all() else np.where(usable, keys, -1)
+
+    def learn(self, outcomes: Outcomes, layout: Layout | None) -> None:
+        """Takes outcomes in, for the next time it is calibrated."""
+        if layout is None or layout.task == "regression" or not len(outcomes):
+            return
+        usable = (outcomes.scores >= 0.0) & (outcomes.scores <= 1.0)
+        if not usable.any():
+            return
+        places = self._places(outcomes.scores, usable)
+        codes = np.array([layout.positive]) if layout.task == "binary" else np.arange(outcomes.scores.shape[1])
+        came_true = (outcomes.actual[:, None] == codes).astype(np.int64)
+        self._young.add(key(codes, came_true, places)[usable])
+        self.changed = True
+
+    def _places(self, scores: Floats, usable: npt.NDArray[np.bool_], *, new: bool = False) -> Ints:
+        """Places of scores, in order of events, then of classes; 0 where not usable."""
+        if usable.all():
+            return self.grid.places(scores.ravel(), new=new).reshape(scores.shape)
+        places = np.zeros(scores.shape, np.int64)
+        places[usable] = self.grid.places(scores[usable], new=new)
+        return places
+
+    def calibrate(self) -> bool:
+        """Calibrates anew if enough outcomes have come since; tells whether it did."""
+        known = self._old.total + self._young.total
+        if known < LEAST or known * _GROWTH < self._fitted * (_GROWTH + 1):
+            return False
+        together = self._old.copy()
+        together.merge(self._young)
+        self._fitted, self.changed = known, True
+        self.curves = fitted(together, self.grid)
+        if self._young.total >= KEPT:
+            self._old, self._young, self._fitted = self._young, Counts(), self._young.total
+        self._shares = {}
+        return True
+
+    def shares(self, code: int) -> Ints | None:
+        """Shape (PLACES,): calibrated scores of a class in _UNIT; None while the class is not calibrated."""
+        curve = self.curves.get(code)
+        if curve is None:
+            return None
+        known = self._shares.get(code)
+        if known is None or known[0] != len(self.grid.values):
+            positions = self.grid.positions
+            taken = np.where(np.isnan(positions), 0.0, positions)
+            shares = np.rint(np.interp(taken, curve.scores, curve.shares) / _UNIT).astype(np.int64)
+            known = self._shares[code] = len(self.grid.values), shares
+        return known[1]
+
+
+def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
+    """The calibration of each class; none while fewer than two classes have come true."""
+    from scipy.optimize import isotonic_regression  # takes a while to import
+
+    state = outcomes.state()
+    taken = parts(state.keys)
+    positions = grid.positions
+    curves: dict[int, Curve] = {}
+    mixed = 0
+    for code in np.unique(taken.code).tolist():
+        rows = taken.code == code
+        hits, trials = np.zeros(PLACES), np.zeros(PLACES)
+        np.add.at(trials, taken.place[rows], state.counts[rows])
+        np.add.at(hits, taken.place[rows], state.counts[rows] * taken.answer[rows])
+        mixed += 0 < hits.sum() < trials.sum()
+        seen = np.flatnonzero(trials)
+        seen = seen[np.argsort(positions[seen], kind="stable")]
+        fit = isotonic_regression(hits[seen] / trials[seen], weights=trials[seen])
+        curves[code] = Curve(positions[seen], np.clip(fit.x, 0.0, 1.0))
+    return curves if mixed else {}
+
+
+class Expected:
+    """What is expected of counted predictions."""
+
+    def __init__(self, guesses: Counts, estimator: Estimator, layout: Layout) -> None:
+        self._layout, self._grid = layout, estimator.grid
+        state = guesses.state()
+        taken = parts(state.keys)
+        self.matrix = np.zeros((layout.classes, layout.classes))
+        """Expected outcomes by truth (rows) and prediction (columns)."""
+        self._scored: dict[int, tuple[Ints, Ints, Ints]] = {}
+        predicted = np.zeros(layout.classes, np.int64)
+        for code in np.unique(taken.code).tolist():
+            rows = taken.code == code
+            answer, place, counts = taken.answer[rows], taken.place[rows], state.counts[rows]
+            if layout.task == "binary":
+                np.add.at(predicted, answer, counts)
+            else:
+                predicted[code] = counts[answer == code].sum()
+            shares = estimator.shares(code)
+            if shares is None:
+                continue
+            right = np.zeros(layout.classes, np.int64)
+            np.add.at(right, answer, counts * shares[place])
+            self.matrix[code] = right * _UNIT
+            self._scored[code] = place, counts, shares[place]
+        self.samples = int(predicted.sum())
+        """Predictions with scores."""
+        if layout.task == "binary":
+            other = 1 - layout.positive if layout.positive < 2 else 0
+            self.matrix[other] = predicted - self.matrix[layout.positive]
+        else:
+            expected = self.matrix.sum(axis=0)
+            self.matrix *= np.where(expected > 0.0, predicted / np.where(expected > 0.0, expected, 1.0), 0.0)
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self._scored) and self.samples > 0
+
+    def value(self, name: str, class_names: Sequence[str]) -> float:
+        """A metric by its name; NaN where it is undefined."""
+        subject = metricnames.parse(name)
+        if subject is None or not self.known:
+            return math.nan
+        code: int | None = self._layout.positive
+        if subject.form == "class":
+            code = class_names.index(subject.class_name) if subject.class_name in class_names else None
+        if subject.metric.source == "confusion":
+            return float(confusion.value_of(self.matrix, subject, code))
+        number = 1 if subject.base == "average_precision" else 0
+        if subject.form in ("plain", "class"):
+            return self._ranks[code][number] if code in self._ranks else math.nan
+        read = list(self._ranks.values())
+        values = [each[number] for each in read]
+        return confusion.mean(values, [each[2] if subject.form == "weighted" else 1.0 for each in read])
+
+    @cached_property
+    def _ranks(self) -> dict[int, tuple[float, float, float]]:
+        """ROC AUC, average precision and expected outcomes of each class."""
+        found = {}
+        positions = self._grid.positions
+        for code, (place, counts, shares) in self._scored.items():
+            at, scores = np.unique(positions[place], return_inverse=True)
+            trials, hits = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+            np.add.at(trials, scores, counts)
+            np.add.at(hits, scores, counts * shares)
+            positive: Floats = hits * np.float64(_UNIT)
+            binned = np.zeros(len(at), np.bool_)
+            binned[scores[place >= EXACT]] = True
+            found[code] = (*_ranked(positive, trials, binned), float(positive.sum()))
+        return found
+
+
+def _ranked(positive: Floats, trials: Ints, binned: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    """ROC AUC and average precision of expected outcomes by ascending score. What shares a score is tied; what shares a
+    bin is not: all have the same chance there, so precision changes evenly over the bin, in as many steps."""
+    negative = trials - positive
+    total, others = float(positive.sum()), float(negative.sum())
+    auc = precision = math.nan
+    if total > 0.0 and others > 0.0:
+        auc = float(positive @ (np.cumsum(negative) - 0.5 * negative)) / (total * others)
+    if total > 0.0:
+        gained, new = positive[::-1], trials[::-1].astype(np.float64)
+        hits, every = np.cumsum(gained), np.cumsum(new)
+        heights = hits / every
+        rows = np.flatnonzero(binned[::-1] & (new > 1))
+        g, n, before, past = gained[rows], new[rows], hits[rows] - gained[rows], every[rows] - new[rows]
+        first = past > 0
+        start = np.where(first, before / np.where(first, past, 1.0), g / n)
+        log = np.log1p(n / np.where(first, past, 1.0))
+        even = np.where(first, g / n + (before - g * past / n) / n * log, g / n)
+        heights[rows] = even + (heights[rows] - start) / (2.0 * n)
+        precision = float(gained @ heights) / total
+    return auc, precision
+
+
+def names(task: Task) -> list[str]:
+    """The metrics of a task that are estimated."""
+    known = metricnames.names(task) if task != "regression" else []
+    return [name for name in known if _estimable(name)]
+
+
+def check(name: str, task: Task) -> None:
+    """Raises ValueError unless a metric (without ESTIMATED) is estimated for models of the task."""
+    if task == "regression":
+        raise ValueError(f'found "{ESTIMATED}{name}", and a regression has no scores to estimate from')
+    metricnames.check_metric(name, task)
+    if not _estimable(name):
+        known = ", ".join(ESTIMATED + each for each in names(task))
+        raise ValueError(f'found "{ESTIMATED}{name}", which is not estimated without labels, expected one of: {known}')
+
+
+def _estimable(name: str) -> bool:
+    subject = metricnames.parse(name)
+    return subject is not None and subject.metric.source in ("confusion", "scores")
+
+
+def report(
+    guesses: Counts | None, estimator: Estimator, layout: Layout | None, class_names: Sequence[str]
+) -> dict[str, Estimated]:
+    """Every estimated metric of a window or a pane; none without scores, or before calibration."""
+    if guesses is None or layout is None or not guesses.total or not estimator.curves:
+        return {}
+    expected = Expected(guesses, estimator, layout)
+    if not expected.known:
+        return {}
+    found = {name: expected.value(name, class_names) for name in names(layout.task)}
+    return {name: Estimated(None if math.isnan(value) else value, expected.samples) for name, value in found.items()}
