@@ -31,8 +31,8 @@ LEAST = 100
 KEPT = 100_000
 """When so many outcomes have come since the last time, those before the last time are forgotten."""
 
-_GROWTH = 50
-"""Calibrated anew when outcomes have grown by one in so many: at any moment nearly all of them are used."""
+_GROWTH = 10
+"""Calibrated anew when outcomes have grown by one in so many: so calibrating costs little however many come."""
 
 _UNIT = 2.0**-36
 """Unit of a calibrated score: sums over up to 2**27 predictions are exact whatever their order."""

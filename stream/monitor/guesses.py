@@ -34,7 +34,7 @@ PLACES = EXACT + _BINS
 """Places of a grid: exact scores first, then the bins."""
 
 SETTLE = 4096
-"""Keys that wait to be counted."""
+"""Keys that wait to be counted, at least; up to twice as many as there are distinct ones."""
 
 _NONE: Ints = np.zeros(0, np.int64)
 
@@ -145,7 +145,7 @@ class Counts:
             self._added.append(keys)
             self._waiting += len(keys)
             self.total += len(keys)
-            if self._waiting >= SETTLE:
+            if self._waiting >= max(SETTLE, 2 * len(self._keys)):
                 self._settle()
 
     def merge(self, other: Counts, sign: int = 1) -> None:
