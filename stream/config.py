@@ -133,6 +133,16 @@ class Challenger(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
+class Promote(Struct, frozen=True, forbid_unknown_fields=True):
+    """When a challenger is promoted: its mean loss is lower by more than `margin`, by a sequential test."""
+
+    metric: Literal["log_loss", "brier", "accuracy"] = "log_loss"
+    confidence: Annotated[float, Meta(ge=0.5, le=0.999999)] = 0.99
+    min_samples: Positive = 5000
+    """Outcomes that must have been compared."""
+    margin: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Learn(Struct, frozen=True, forbid_unknown_fields=True):
     """Challengers, and how often (in outcomes) their versions are saved."""
 
@@ -140,6 +150,8 @@ class Learn(Struct, frozen=True, forbid_unknown_fields=True):
     save_every: Positive = 10_000
     registry: str = "models"
     """Directory that versions are saved to."""
+    promote: Promote | None = None
+    """None: challengers are only compared."""
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):

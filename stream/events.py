@@ -220,6 +220,8 @@ class ModelUpdate(Struct, frozen=True, omit_defaults=True):
     parent: str | UnsetType = UNSET
     challenger: str | UnsetType = UNSET
     """Which challenger this is a version of: each counts its versions by itself."""
+    action: Literal["promoted", "rolled_back"] | UnsetType = UNSET
+    """What is decided about the version; left out when it was only saved."""
 
 
 R = TypeVar("R", bound=Struct)

@@ -266,8 +266,10 @@ class Shard:
             learner = self._learners[name] = Learner(model.spec.learn, name, model.task, self.config.limits)
         features = [payload or {} for payload in lesson.payload or []]
         actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
-        for saved in learner.observe(features, actual, incumbent, lesson.ts):
-            self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
+        scores = model.scored(lesson.scores)
+        for saved in learner.observe(features, actual, incumbent, lesson.ts, scores):
+            if saved.artifact is not None:
+                self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
             self._push(Channel.UPDATES, name, encode(saved.update))
 
     # -- effects -------------------------------------------------------------------------------------------------

@@ -69,6 +69,22 @@ class RuleView(Struct):
     feature: str | None = None
 
 
+class TrialView(Struct):
+    """The test that decides on a promotion, as it stands: losses on the same outcomes."""
+
+    rival: str
+    """What the challenger has to beat: `incumbent`, or the version that is promoted now."""
+    metric: str
+    samples: int
+    min_samples: int
+    difference: float | None
+    """By how much the challenger's mean loss is lower."""
+    lower: float | None
+    """What the true difference is above, at the confidence."""
+    margin: float
+    confidence: float
+
+
 class ChallengerView(Struct):
     """A model in training beside the incumbent: both scored on the same outcomes."""
 
@@ -79,6 +95,10 @@ class ChallengerView(Struct):
     incumbent: dict[str, float | None]
     off: str | None = None
     """Why it is switched off; None while it learns."""
+    promoted: str | None = None
+    """Its version that is promoted now."""
+    trial: TrialView | None = None
+    """None where nothing is promoted."""
 
 
 class ModelView(Struct):

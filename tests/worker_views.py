@@ -18,6 +18,7 @@ from stream.view import (
     RuleView,
     SegmentView,
     ShardView,
+    TrialView,
     WindowView,
     WorkerView,
 )
@@ -155,7 +156,8 @@ def drifting(name: str = "card-fraud", seed: int = 5) -> ModelView:
         alerts_total={("accuracy-drop", "critical"): 1, ("feature-drift", "warning"): 2},
         challengers=[
             ChallengerView("logreg", "4", 41_200, {"accuracy": 0.903, "log_loss": 0.262},
-                           {"accuracy": 0.871, "log_loss": 0.344}),
+                           {"accuracy": 0.871, "log_loss": 0.344}, promoted="3",
+                           trial=TrialView("logreg version 3", "log_loss", 6200, 5000, 0.013, 0.004, 0.01, 0.99)),
             ChallengerView("trees", None, 41_200, {"accuracy": None, "log_loss": None}, {"accuracy": 0.871}),
         ],
         notes=["challenger trees is switched off: ValueError: feature amount is not a number"],

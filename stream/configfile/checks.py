@@ -194,6 +194,8 @@ def _check_reference(reference: Reference, path: Path, report: Report) -> None:
 
 def _check_learn(model: Model, path: Path, report: Report) -> None:
     if not model.learn.challengers:
+        if model.learn.promote is not None:
+            report((*path, "promote"), "is given without challengers: there is nothing to promote")
         return
     from stream.learning.pipeline import check_challenger
 
@@ -215,5 +217,7 @@ def _check_learn(model: Model, path: Path, report: Report) -> None:
         # A model whose task is to be inferred may have a challenger that suits only some tasks.
         if len(refusals) == len(tasks):
             report((*place, "model"), refusals[0])
+    if model.learn.promote is not None and model.task == "regression":
+        report((*path, "promote"), "is for classification, whose losses are bounded, and the task is regression")
     if not model.learn.registry:
         report((*path, "registry"), "found nothing, expected a directory")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import blake2b, sha256
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, field
 
 from stream.checkpoint.pickles import dumps, loads
 from stream.checkpoint.port import StateRefused
@@ -20,6 +20,7 @@ from stream.learning.pipeline import build, names_in
 from stream.learning.registry import artifact_path
 from stream.learning.tally import Tally
 from stream.learning.trained import Answer, Inputs, Judged, Trained, write_artifact
+from stream.learning.trial import Trial
 from stream.view import ChallengerView
 
 _ENCODERS = frozenset("Agg BagOfWords FeatureHasher OneHotEncoder OrdinalEncoder SelectType TargetAgg TFIDF".split())
@@ -27,11 +28,11 @@ _ENCODERS = frozenset("Agg BagOfWords FeatureHasher OneHotEncoder OrdinalEncoder
 
 
 class Saved(Struct, frozen=True):
-    """A version: the record that announces it, where it goes in the registry, and its bytes."""
+    """A version: the record that announces it, where it goes in the registry, and its bytes (none: it is there)."""
 
     update: ModelUpdate
     path: str
-    artifact: bytes
+    artifact: bytes | None
 
 
 class Kept(Struct):
@@ -47,6 +48,7 @@ class Kept(Struct):
     estimator: bytes
     own: Tally
     incumbent: Tally
+    trial: Trial = field(default_factory=Trial)
 
 
 class Challenger:
@@ -56,6 +58,8 @@ class Challenger:
         self.spec = spec
         self.off: str | None = None
         """Why it is switched off; None while it learns."""
+        self.trial = Trial()
+        """Against the incumbent, or the version that is promoted."""
         self._model = model
         self._task = task
         self._versions = 0
@@ -68,29 +72,40 @@ class Challenger:
             self._trained = Trained(task, None, Inputs())
             self.off = str(error)
 
-    def observe(self, features: Mapping[str, Scalar], actual: Answer, incumbent: Answer) -> None:
-        """Predicts, is scored, learns."""
+    def observe(self, features: Mapping[str, Scalar], actual: Answer, incumbent: Judged) -> Judged | None:
+        """Predicts, is scored, learns. Returns what it predicted; None where it had no answer."""
         if self.off is not None:
-            return
+            return None
         try:
             inputs = self._trained.inputs.read(features)
             judged = self._trained.judge(inputs)
             if judged is not None:
                 self._own.add(self._task, actual, judged)
-                self._incumbent.add(self._task, actual, Judged(incumbent))
+                self._incumbent.add(self._task, actual, incumbent)
             self._trained.learn(inputs, actual)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 (whatever a learner raises is its own end, not the shard's)
             # A panic in river's Rust part is no Exception.
             self._switch_off(error)
-        else:
-            self._samples += 1
+            return None
+        self._samples += 1
+        return judged
 
     def save(self, every: int, registry: str, ts: float) -> Saved | None:
         """The next version when one is due: after each `every` outcomes that were learned."""
         if self.off is not None or self._samples == 0 or self._samples % every:
             return None
+        return self._version(registry, ts, f"{self._samples} outcomes learned; a version is saved every {every}")
+
+    def promote(self, registry: str, ts: float, reason: str) -> Saved | None:
+        """The version that it is now, promoted; None when it cannot be stored."""
+        saved = None if self.off is not None else self._version(registry, ts, f"promoted: {reason}")
+        if saved is None:
+            return None
+        return Saved(msgspec.structs.replace(saved.update, action="promoted"), saved.path, saved.artifact)
+
+    def _version(self, registry: str, ts: float, reason: str) -> Saved | None:
         version = str(self._versions + 1)
         try:
             artifact = write_artifact(self._trained, self._model, self.spec.name, version, self._samples)
@@ -102,7 +117,7 @@ class Challenger:
             id=blake2b("\0".join((self._model, self.spec.name, version)).encode(), digest_size=16).hexdigest(),
             model=self._model,
             version=version,
-            reason=f"{self._samples} outcomes learned; a version is saved every {every}",
+            reason=reason,
             uri=f"{registry.rstrip('/')}/{path}",
             sha256=sha256(artifact).hexdigest(),
             metrics=self._own.metrics(self._task),
@@ -122,7 +137,9 @@ class Challenger:
             samples=self._samples,
             metrics=self._own.metrics(self._task),
             incumbent={
-                name: value for name, value in self._incumbent.metrics(self._task).items() if name != "log_loss"
+                name: value
+                for name, value in self._incumbent.metrics(self._task).items()
+                if name != "log_loss" or value is not None
             },
             off=self.off,
         )
@@ -144,6 +161,7 @@ class Challenger:
             estimator,
             self._own,
             self._incumbent,
+            self.trial,
         )
 
     def restore(self, kept: Kept) -> None:
@@ -151,7 +169,7 @@ class Challenger:
         self._versions = kept.versions
         if kept.recipe != _recipe(self.spec, self._task):
             return
-        self._samples, self.off = kept.samples, kept.off
+        self._samples, self.off, self.trial = kept.samples, kept.off, kept.trial
         self._own, self._incumbent = kept.own, kept.incumbent
         try:
             self._trained = Trained(self._task, loads(kept.estimator), kept.inputs)

@@ -567,6 +567,17 @@ class ModelMonitor:
             return [code == self.classes.positive for code in codes]
         return [self.classes.names[code] for code in codes]
 
+    def scored(self, scores: Floats) -> list[dict[bool, float]] | list[dict[str, float]] | None:
+        """Joined scores as a learner wants them: by row the probability of each class that has one."""
+        if self.task == "regression":
+            return None
+        if self.task == "binary":
+            return [{True: score, False: 1.0 - score} if 0.0 <= score <= 1.0 else {} for score in scores[:, 0].tolist()]
+        names = self.classes.names
+        return [
+            {name: score for name, score in zip(names, row, strict=False) if not math.isnan(score)} for row in scores.tolist()
+        ]
+
     # -- storing -------------------------------------------------------------------------------------------------
 
     @property

@@ -154,9 +154,17 @@ function segments(model) {
 function challengers(model) {
   if (!model.challengers.length) return null;
   const rows = model.challengers.flatMap((one) => Object.keys(one.metrics).map((name, i) => h("tr", { key: `${one.name} ${name}` },
-    h("th", { scope: "row" }, i === 0 && [h("bdi", null, one.name), h("small", null, known(one.version) ? ` version ${one.version}` : " nothing saved yet")]),
+    h("th", { scope: "row" }, i === 0 && [h("bdi", null, one.name), h("small", null, known(one.version) ? ` version ${one.version}` : " nothing saved yet"), known(one.promoted) && chip("good", `version ${one.promoted} promoted`)]),
     h("td", null, metricName(name)), h("td", { class: "num" }, h("b", null, number(one.metrics[name]))), h("td", { class: "num" }, number(one.incumbent[name])),
     h("td", { class: "num" }, i === 0 && short(one.samples)))));
   const head = h("tr", null, h("th", null, ""), h("th", null, "metric"), h("th", { class: "num" }, "challenger"), h("th", { class: "num" }, "incumbent"), h("th", { class: "num" }, "outcomes"));
-  return panel("Challengers", "on the same outcomes", h("div", { class: "scroll" }, h("table", null, h("thead", null, head), h("tbody", null, rows))));
+  const trials = model.challengers.filter((one) => known(one.trial) && !known(one.off)).map((one) => h("p", { class: "muted", key: one.name }, trialWords(one)));
+  return panel("Challengers", "on the same outcomes", h("div", { class: "scroll" }, h("table", null, h("thead", null, head), h("tbody", null, rows))), trials);
+}
+
+// How far a challenger is from its promotion.
+function trialWords({ name, trial }) {
+  const needs = `promoted when surely above ${number(trial.margin)} (confidence ${trial.confidence}) after ${whole(trial.min_samples)} outcomes`;
+  const found = known(trial.difference) ? `${metricName(trial.metric)} better by ${number(trial.difference)}, surely by ${number(trial.lower)}` : "nothing compared yet";
+  return [h("bdi", null, name), ` against ${trial.rival}: ${found}, ${plural(trial.samples, "outcome")}; ${needs}`];
 }
