@@ -268,7 +268,7 @@ class Shard:
         actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
         scores = model.scored(lesson.scores)
         for saved in learner.observe(features, actual, incumbent, lesson.ts, scores):
-            if saved.artifact is not None:
+            if saved.artifact:
                 self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
             self._push(Channel.UPDATES, name, encode(saved.update))
 

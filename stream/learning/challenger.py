@@ -28,11 +28,11 @@ _ENCODERS = frozenset("Agg BagOfWords FeatureHasher OneHotEncoder OrdinalEncoder
 
 
 class Saved(Struct, frozen=True):
-    """A version: the record that announces it, where it goes in the registry, and its bytes (none: it is there)."""
+    """A version: the record that announces it, where it goes in the registry, and its bytes (empty: it is there)."""
 
     update: ModelUpdate
     path: str
-    artifact: bytes | None
+    artifact: bytes
 
 
 class Kept(Struct):

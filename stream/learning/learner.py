@@ -93,7 +93,7 @@ class Learner:
             taken_back = champion.rolled_back(promote, time)
             if taken_back is not None:
                 self._crown(None)
-                return [Saved(taken_back, "", None)]
+                return [Saved(taken_back, "", b"")]
         to_beat = None if rival is None else loss(promote, self.task, truth, rival)
         for challenger, answer in zip(self._challengers, judged, strict=True):
             own = None if answer is None else loss(promote, self.task, truth, answer)
@@ -104,7 +104,7 @@ class Learner:
                 continue
             why = verdict(challenger.trial, promote, challenger.spec.name, self._rival)
             saved = challenger.promote(self._spec.registry, time, why)
-            if saved is not None and saved.artifact is not None:
+            if saved is not None:
                 self._crown(Champion.of(saved.update, saved.artifact))
                 return [saved]
         return []

@@ -575,7 +575,8 @@ class ModelMonitor:
             return [{True: score, False: 1.0 - score} if 0.0 <= score <= 1.0 else {} for score in scores[:, 0].tolist()]
         names = self.classes.names
         return [
-            {name: score for name, score in zip(names, row, strict=False) if not math.isnan(score)} for row in scores.tolist()
+            {name: score for name, score in zip(names, row, strict=False) if not math.isnan(score)}
+            for row in scores.tolist()
         ]
 
     # -- storing -------------------------------------------------------------------------------------------------

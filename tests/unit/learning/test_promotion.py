@@ -61,11 +61,11 @@ def test_a_long_equal_past_does_not_hide_the_present() -> None:
     for ours, theirs in losses(1, 20_000, 0.0):
         trial.add(ours, theirs, PROMOTE)
         assert not trial.wins(PROMOTE)
-    for used, (ours, theirs) in enumerate(losses(2, 6000, 0.3), 1):
+    won = []
+    for ours, theirs in losses(2, 6000, 0.3):
         trial.add(ours, theirs, PROMOTE)
-        if trial.wins(PROMOTE):
-            break
-    assert used < 4000
+        won.append(trial.wins(PROMOTE))
+    assert any(won[:4000])
     assert trial.round > 1
 
 
@@ -115,12 +115,11 @@ def test_promoted_when_better_and_rolled_back_when_worse() -> None:
     assert promoted.update.action == "promoted"
     assert promoted.update.reason.startswith("promoted: mean log_loss of logreg 0.")
     assert 500 < promoted.update.ts < 1800
-    assert promoted.artifact is not None
     assert read_artifact(promoted.artifact).version == promoted.update.version
     assert taken_back.update.action == "rolled_back"
     assert taken_back.update.reason.startswith("rolled back: mean log_loss of the incumbent 0.")
     assert taken_back.update.ts > 1800
-    assert taken_back.artifact is None
+    assert not taken_back.artifact
     same = ("model", "challenger", "version", "uri", "sha256")
     assert [getattr(taken_back.update, name) for name in same] == [getattr(promoted.update, name) for name in same]
     assert taken_back.update.id != promoted.update.id
