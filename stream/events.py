@@ -98,13 +98,20 @@ class Span(Struct, frozen=True):
     end: float
 
 
-class SegmentShare(Struct, frozen=True):
-    """A segment that explains part of an alert."""
+class SegmentShare(Struct, frozen=True, omit_defaults=True):
+    """A segment that explains part of an alert: `share` (95 %: `lower` to `upper`) of the rise of the mean loss.
+
+    `value` is its mean loss since the change and `before` the one until then: the log loss, Brier score or absolute
+    error where the alert is about that, else the share of errors.
+    """
 
     segment: str
     share: float
     value: float
     samples: int
+    before: float | UnsetType = UNSET
+    lower: float | UnsetType = UNSET
+    upper: float | UnsetType = UNSET
 
 
 class FeatureShare(Struct, frozen=True):

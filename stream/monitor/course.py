@@ -112,6 +112,14 @@ class Course:
         summed: Ints = (self._added if rows is None else self._added[:, rows]).sum(axis=1)
         return summed
 
+    def added(self, at: int) -> list[tuple[int, int, Ints]]:
+        """Pane, segment and tally of what outcomes add up to the end of the tick at position `at`."""
+        stop = int(np.searchsorted(self._outcome_at, at, side="right"))
+        if self._layout is None or not stop:
+            return []
+        groups = _groups(self.outcomes.pane[:stop], self.outcomes.segments[:stop])
+        return [(pane, segment, self._sum(rows)) for pane, segment, rows in groups]
+
     def outcome_rows(self, window: Window, segment: int) -> tuple[Ints, Ints]:
         """Rows of `outcomes` that the window takes in, and where each tick's end in them."""
         rows = self._inside(self.outcomes.pane, self.outcomes.segments, window, segment)

@@ -16,8 +16,8 @@ import numpy as np
 from msgspec import Struct, structs
 
 from stream.config import Model, Rule
-from stream.events import Alert, Prediction, Span
-from stream.monitor import defaults, drift, performance, rules, values
+from stream.events import Alert, Explanation, FeatureShare, Prediction, SegmentShare, Span
+from stream.monitor import defaults, drift, explain, performance, rules, values
 from stream.monitor.alerts import Evidence, Subject, build, resolved
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
@@ -29,7 +29,7 @@ from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import scan_absence, scan_detections
 from stream.monitor.pane import PREDICTIONS
 from stream.monitor.stored import WatchState
-from stream.monitor.watch import ESTIMATED, METRICS, signal_of
+from stream.monitor.watch import ESTIMATED, METRICS, kind, signal_of
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -243,6 +243,7 @@ class Look:
         self._cells: dict[int, Ints] = {}
         self._distances: dict[tuple[int, str], Floats] = {}
         self._expected: dict[tuple[int, int], list[Expected]] = {}
+        self._explained: dict[tuple[int, int, str | None], Explanation] = {}
 
     @property
     def course(self) -> Course:
@@ -348,6 +349,7 @@ class Look:
             window=Span(max(0.0, window.first * m.spec.pane), transition.time),
             version=self._version_at(transition.time),
             coverage=labelled / predictions if predictions else None,
+            explanation=self._explanation(watch, transition),
         )
 
     def _version_at(self, time: float) -> str | None:
@@ -359,10 +361,36 @@ class Look:
                     return event.version
         return self.m.version
 
+    def _explanation(self, watch: Watch, transition: Transition) -> Explanation | None:
+        """What explains an alert, from the sums at the transition's tick."""
+        m, number, rule = self.m, watch.window, watch.rule
+        if transition.state != "firing" or kind(rule) not in explain.EXPLAINED:
+            return None
+        whole = watch.subject.segment == "all"
+        at = self._position(transition.time)
+        key = at, number, rule.metric if whole else watch.subject.segment
+        if key in self._explained:
+            return self._explained[key]
+        window = m.windows[number]
+        segments: list[SegmentShare] = []
+        features: list[FeatureShare] = []
+        if whole and m.layout is not None and len(m.segments.names) > 1:
+            added = [] if at < 0 else self.course.added(at)
+            segments = explain.segments(m.layout, m.panes, window, added, m.segments.names, rule.metric)
+        if m.normal.layout is not None:
+            counts = window.sums.features if at < 0 else self.course.features(window, np.array([at]))[0]
+            features = explain.features(m.normal.layout, counts)
+        found = self._explained[key] = Explanation(segments, features)
+        return found
+
+    def _position(self, time: float) -> int:
+        """The chunk's last tick that ends until `time`; -1 when there is none."""
+        return -1 if self._course is None else int(np.searchsorted(self._course.ends, time, side="right")) - 1
+
     def _at(self, time: float, number: int, segment: int) -> tuple[Ints, int]:
         """A segment's tally and predictions in a window at the end of a tick; an empty tally when there is none."""
         window = self.m.windows[number]
-        at = -1 if self._course is None else int(np.searchsorted(self._course.ends, time, side="right")) - 1
+        at = self._position(time)
         if at >= 0:
             predictions = int(self.course.traffics(window, segment)[at, PREDICTIONS])
             return self.tallies(number, segment)[at], predictions
