@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
-from stream.checkpoint.port import Delta
+from stream.checkpoint.port import Delta, StateRefused
 from stream.config import Config
 from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, encode, without
@@ -296,8 +296,9 @@ class Shard:
             ("partition", str(self.partition).encode()),
             ("offset", str(record.offset).encode()),
         )
-        if len(value) > WHOLE_BYTES:
-            headers, value = (*headers, (CUT, str(len(value)).encode())), value[:CUT_BYTES]
+        size = len(value) if bad.size is None else bad.size
+        if size > WHOLE_BYTES:
+            headers, value = (*headers, (CUT, str(size).encode())), value[:CUT_BYTES]
         self._push(Channel.DEAD_LETTERS, key, value, headers)
 
     def published(self, seq: int) -> None:
@@ -375,6 +376,22 @@ class Shard:
 
         Raises StateRefused for rows that are not such.
         """
+        try:
+            return cls._restored(partition, config, rows, references)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise StateRefused(
+                f"stored rows of shard {partition} do not fit each other ({type(error).__name__}: {error}): rebuild it "
+                f"from Kafka with `stream reset --shard {partition}`"
+            ) from error
+
+    @classmethod
+    def _restored(
+        cls,
+        partition: int,
+        config: Config,
+        rows: Iterable[tuple[str, bytes]],
+        references: Mapping[str, Reference] | None,
+    ) -> Shard:
         shard = cls(partition, config, references)
         models: dict[str, dict[str, dict[str, bytes]]] = {}
         for row, content in rows:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from stream.effects import Record, Side
+from stream.effects import CUT_BYTES, Record, Side, StoredRecord
 from stream.events import MAX_RECORD_BYTES, Label, Prediction, Refusal, seconds
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.machine import TICK
@@ -33,6 +33,8 @@ class Bad(Struct):
     reason: Refusal
     detail: str
     tick: int = 0
+    size: int | None = None
+    """Bytes of the original, where `record` holds just the beginning of it."""
 
 
 class Ready(Struct, Generic[Event]):
@@ -154,7 +156,10 @@ class Intake(Generic[Event]):
         if not value:
             return Bad(self.side, record, Refusal.EMPTY, "the record has no value")
         if len(value) > MAX_RECORD_BYTES:
-            return Bad(self.side, record, Refusal.TOO_LARGE, f"{len(value)} bytes, expected at most {MAX_RECORD_BYTES}")
+            # Only the beginning waits for its tick.
+            cut = StoredRecord(record.offset, record.timestamp, value[:CUT_BYTES], record.key)
+            why = f"{len(value)} bytes, expected at most {MAX_RECORD_BYTES}"
+            return Bad(self.side, cut, Refusal.TOO_LARGE, why, size=len(value))
         try:
             event: Event = self._decode(value)
         except msgspec.ValidationError as error:

@@ -37,7 +37,7 @@ def unpack(kind: type[T], packed: bytes) -> T:
     try:
         decoder: msgspec.msgpack.Decoder[T] = _decoder(cast(Hashable, kind))
         return decoder.decode(packed)
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
         raise StateRefused(
             f"stored state is not a {getattr(kind, '__name__', kind)} that this version can read ({error}): "
             "run the version that wrote it, or rebuild the shard from Kafka with `stream reset`"

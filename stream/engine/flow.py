@@ -6,11 +6,11 @@ called caught up only when everything the broker is known to have was applied.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from stream.effects import SIDES, Clock, Outgoing, Side
+from stream.effects import SIDES, Clock, Outgoing, Record, Side
 
 INBOX_RECORDS = 20_000
 """Fetched and not yet applied, per shard and side."""
@@ -32,7 +32,10 @@ EFFECT_BYTES = 8192
 """What one effect may have: 20,000 of them are 160 MB."""
 
 INBOX_SLICES = 16
-"""Slices in the inbox, per shard and side: at 4 MB a fetch, this bounds the bytes of large records."""
+"""Slices in the inbox, per shard and side: at 4 MB a fetch, this bounds the bytes of large records. One that is larger
+than a fetch counts as several, see `slice_weight`."""
+
+SLICE_BYTES = 4 * 1024 * 1024
 
 SILENT = 10.0
 """Seconds after which a topic that has records but sends none holds nobody back."""
@@ -58,7 +61,7 @@ class SideState(Struct):
     waiting: int = 0
     """Records in the inbox."""
     slices: int = 0
-    """Slices in the inbox."""
+    """Slices in the inbox, by `slice_weight`."""
     arrived: float = 0.0
     """When records last came, or could not come because we held them back."""
 
@@ -98,6 +101,13 @@ class Load(Struct):
 def weight(effects: Iterable[Outgoing]) -> int:
     """How many of `UNSENT_EFFECTS` these take."""
     return sum(1 + len(effect.value) // EFFECT_BYTES for effect in effects)
+
+
+def slice_weight(records: Sequence[Record]) -> int:
+    """How many of `INBOX_SLICES` a slice takes: only one large batch is more than 4 MB."""
+    if len(records) > 100:
+        return 1
+    return 1 + sum(len(record.value or b"") for record in records) // SLICE_BYTES
 
 
 def held(

@@ -23,6 +23,7 @@ from msgspec import Struct
 from stream.checkpoint.port import Delta, Fenced, Store, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.engine import flow
 from stream.engine.cadence import Cadence
 from stream.engine.flow import SideState
 from stream.engine.outbox import Outbox, PublishFailed
@@ -289,7 +290,7 @@ class Owned:
         self._inbox[side].append((part, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
-        state.slices += 1
+        state.slices += flow.slice_weight(part.records)
         state.arrived = time.monotonic()
         return True
 
@@ -358,7 +359,7 @@ class Owned:
         while inbox and (not records or len(records) + len(inbox[0][0].records) <= APPLY_RECORDS):
             part, ack = inbox.popleft()
             state.waiting -= len(part.records)
-            state.slices -= 1
+            state.slices -= flow.slice_weight(part.records)
             fresh = part.records
             if fresh[0].offset < state.taken:
                 self.reread += len(fresh)

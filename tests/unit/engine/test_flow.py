@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.effects import SIDES, Channel, Clock, Outgoing, Side
+from stream.effects import SIDES, Channel, Clock, Outgoing, Side, StoredRecord
 from stream.engine import flow
 from stream.engine.flow import Load, SideState
 
@@ -79,6 +79,12 @@ def test_large_effects_count_as_several() -> None:
 def test_many_slices_hold_their_side_however_few_records_they_have() -> None:
     full = side(waiting=flow.INBOX_SLICES, slices=flow.INBOX_SLICES)
     assert flow.held(sides(full), {}, 0, Load(), NOW) == {"predictions"}
+
+
+def test_a_slice_of_one_huge_record_counts_as_several() -> None:
+    small, huge = (StoredRecord(0, 0, b"x" * size) for size in (500, 50_000_000))
+    assert flow.slice_weight([small] * 100) == 1
+    assert flow.slice_weight([huge]) == 12
 
 
 def test_a_full_inbox_holds_its_side() -> None:
