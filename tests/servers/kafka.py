@@ -35,6 +35,27 @@ group.min.session.timeout.ms=1000
 log.message.timestamp.after.max.ms=9223372036854775807
 """
 
+_PROTECTION = """\
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL_SSL://127.0.0.1:{sasl},SSL://127.0.0.1:{ssl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
+sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512,PLAIN
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_worker="{password}";
+ssl.keystore.type=PEM
+ssl.keystore.location={directory}/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={directory}/cert.pem
+listener.name.ssl.ssl.client.auth=required
+"""
+
+_CERTIFICATE = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 "
+    "-keyout key.pem -out cert.pem"
+)
+
 
 def free_port() -> int:
     """A port that nobody listens on now."""
@@ -57,19 +78,40 @@ def libraries() -> Path:
 
 
 class Kafka:
-    """A broker whose data stay in `directory`: `start` after `stop` goes on with them, on the same port."""
+    """A broker whose data stay in `directory`: `start` after `stop` goes on with them, on the same port.
 
-    def __init__(self, directory: Path, heap: str = "512m") -> None:
+    With a `password` it also listens for the user `worker` over TLS (SCRAM or PLAIN, `sasl_address`) and for clients
+    with a certificate (`ssl_address`). Broker and clients share one that is made here: `cert.pem`, `key.pem`.
+    """
+
+    def __init__(self, directory: Path, heap: str = "512m", password: str | None = None) -> None:
         self.directory = directory
         self.heap = heap
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self._settings = directory / "server.properties"
-        self._settings.write_text(_SETTINGS.format(port=self.port, controller=free_port(), directory=directory))
+        controller = free_port()
+        text = _SETTINGS.format(port=self.port, controller=controller, directory=directory)
+        users: list[str] = []
+        self.sasl_address = self.ssl_address = ""
+        if password is not None:
+            subprocess.run(_CERTIFICATE.split(), cwd=directory, check=True, capture_output=True)
+            pem = [(directory / name).read_text() for name in ("key.pem", "cert.pem")]
+            (directory / "broker.pem").write_text("".join(pem))
+            sasl, ssl = free_port(), free_port()
+            self.sasl_address, self.ssl_address = f"127.0.0.1:{sasl}", f"127.0.0.1:{ssl}"
+            kept = [line for line in text.splitlines() if "listeners=" not in line]
+            protection = _PROTECTION.format(
+                port=self.port, controller=controller, sasl=sasl, ssl=ssl, directory=directory, password=password
+            )
+            text = "\n".join([*kept, protection])
+            for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
+                users += ["--add-scram", f"{mechanism}=[name=worker,password={password}]"]
+        self._settings.write_text(text)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         subprocess.run(
-            [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings)],
+            [*self._java(), "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._settings), *users],
             check=True,
             stdout=subprocess.DEVNULL,
             timeout=120,
