@@ -6,6 +6,7 @@ Invariant: what `unpack` returns has the type asked for, owns its memory and is 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Hashable
 from functools import cache, lru_cache
 from typing import Any, TypeVar, cast, get_args, get_origin
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 _NUMERIC = frozenset("biuf")
 """Kinds of dtype that are stored: booleans, integers, unsigned integers, floats."""
+
+_PLAIN = re.compile(r"[<|][biuf][0-9]{1,2}")
+"""How such a dtype is spelled."""
 
 
 def pack(value: object) -> bytes:
@@ -59,9 +63,10 @@ def _decode(kind: Any, stored: Any) -> Any:
     if get_origin(kind) is not np.ndarray and kind is not np.ndarray:
         raise TypeError(f"no way to read a {kind}")
     name, shape, body = stored
+    if not isinstance(name, str) or not _PLAIN.fullmatch(name):
+        # numpy would parse it, and texts that it reads as Python raise whatever that raises.
+        raise ValueError(f"an array of {name!r:.40}, expected numbers")
     dtype = np.dtype(name)
-    if dtype.kind not in _NUMERIC:
-        raise ValueError(f"an array of {dtype}, expected numbers")
     expected = _dtype_of(kind)
     if expected is not None and dtype != expected:
         raise ValueError(f"an array of {dtype}, expected {expected}")

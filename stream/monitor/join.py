@@ -351,7 +351,14 @@ class Join:
         orphans = [event_id for event_id, label in self.early.items() if label.ts < before]
         for event_id in orphans:
             self._take_early(event_id)
-        self.oldest = before
+        # As exact as can be had: from here on time may pass in one step for as long as nothing expires.
+        self.oldest = max(
+            before,
+            min(
+                min(self.waiting, default=math.inf) * self._pane,
+                min((label.ts for label in self.early.values()), default=math.inf),
+            ),
+        )
         self.garbage += expired - len(ids)
         return expired, len(orphans)
 

@@ -87,3 +87,10 @@ def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
         unpack(Pane, noise)
     except StateRefused:
         pass
+
+
+@pytest.mark.parametrize("name", [",", "O", "i4,i4", "(2,)i4", "datetime64[s]", "<U5", "[", 7, None, ["i4"], "<i99"])
+def test_what_numpy_would_parse_as_a_dtype_is_refused(name: object) -> None:
+    packed = msgspec.msgpack.encode([name, [1], b"\0" * 8])
+    with pytest.raises(StateRefused):
+        unpack(npt.NDArray[np.int64], packed)

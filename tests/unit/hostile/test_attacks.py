@@ -7,6 +7,7 @@ import pytest
 
 from stream.config import Config, Limits
 from stream.effects import CUT, CUT_BYTES, Channel, Clock, Outgoing, StoredRecord
+from stream.monitor.model import ModelMonitor
 from stream.shard import Shard
 from stream.view import ShardView
 from tests.attacks import ATTACKS, START, Attack, Run, batches, run
@@ -112,3 +113,24 @@ def test_records_of_an_attack_do_not_depend_on_its_length() -> None:
         first = next(iter(batches(attack, attack.share)))
         more = next(iter(batches(attack, 3 * attack.share)))
         assert all(records[0] == more[side][0] for side, records in first.items())
+
+
+def test_a_label_of_1970_does_not_make_time_pass_pane_by_pane() -> None:
+    """One step for each pane of a week's horizon took most of a second for every model that begins so."""
+    shard = Shard(0, Config())
+    first = {"model": "m", "id": "1", "ts": 0.0, "label": 1}
+    second = {"model": "m", "id": "2", "ts": START, "label": 1}
+    records = [StoredRecord(i, int(START * 1000), msgspec.json.encode(body)) for i, body in enumerate((first, second))]
+    (entered, kept) = (0, ModelMonitor._enter)
+
+    def enter(monitor: ModelMonitor, pane: int) -> None:
+        nonlocal entered
+        entered += 1
+        kept(monitor, pane)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ModelMonitor, "_enter", enter)
+        shard.apply({"labels": records}, Clock(now=START))
+        shard.finish()
+    assert shard.view().models[0].counts.expired_labels == 1
+    assert 0 < entered < 20
