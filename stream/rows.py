@@ -18,6 +18,16 @@ RESIDENT = ("early/", "estimate/", "learner/", "model/", "normal/", "outbox/", "
 """Prefixes of the rows that a shard is restored from; the others stay in the store until they are asked for."""
 
 
+FORMAT = 1
+"""Of everything that a shard stores. It grows when an older version could not read the rows any more."""
+
+
+class Formatted(Struct):
+    """What every version can read of a head row."""
+
+    format: int = 1
+
+
 class ShardHead(Struct):
     """What of a shard belongs to no model."""
 
@@ -30,6 +40,7 @@ class ShardHead(Struct):
     dead_letters: dict[str, int]
     arrived: float
     idle_from: float
+    format: int = FORMAT
 
 
 class ModelKeys:

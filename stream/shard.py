@@ -31,7 +31,7 @@ from stream.monitor.normal import Stored
 from stream.monitor.reference import Reference
 from stream.monitor.settled import Block
 from stream.monitor.stored import Head, StoredPane
-from stream.rows import HEAD, ModelKeys, ShardHead, outbox_key, split_key
+from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, outbox_key, split_key
 from stream.taking import Bad, Intake, Ready
 from stream.view import ModelView, ShardView
 
@@ -399,6 +399,12 @@ class Shard:
             if name is not None:
                 models.setdefault(name, {}).setdefault(part, {})[rest] = content
             elif part == HEAD:
+                found = unpack(Formatted, content).format
+                if found != FORMAT:
+                    raise StateRefused(
+                        f"stored state of shard {partition} has format {found}, this version reads {FORMAT}: run the "
+                        f"version that wrote it, or rebuild from Kafka with `stream reset --shard {partition}`"
+                    )
                 shard._restore_head(unpack(ShardHead, content))
             else:
                 shard.outbox.append(unpack(Outgoing, content))
