@@ -484,11 +484,11 @@ class Owned:
         self._confirmed = True
 
     def _encode(self) -> _Draft:
-        begun = time.perf_counter()
+        begun = time.thread_time()
         rows = list(self.shard.outbox)
         delta = self.shard.delta()
         self._confirmed = False
-        return _Draft(delta, dict(self.shard.next), rows, self.unsaved, time.perf_counter() - begun)
+        return _Draft(delta, dict(self.shard.next), rows, self.unsaved, time.thread_time() - begun)
 
     def _commit(self, delta: Delta) -> float:
         """Seals and commits; returns the processor time it took. Runs in a thread."""
