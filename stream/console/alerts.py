@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -11,34 +10,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from stream.config import Kafka
+from stream.deduplicate import Once
 from stream.engine.security import connection
 from stream.engine.topics import BrokerUnreachable, TopicProblem, inspect
 from stream.events import Alert
-
-REMEMBERED = 100_000
-"""Ids of alerts that are known to have been shown; alerts are published at least once."""
 
 LOOK_AGAIN = 1.0
 """Seconds after which a consumer that got nothing checks whether it is at the end."""
 
 _decode = msgspec.json.Decoder(Alert).decode
-
-
-class Once:
-    """Tells repeats of an id from new ones, within the last `REMEMBERED`."""
-
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._remembered = remembered
-
-    def new(self, id: str) -> bool:
-        """Whether the id was not seen before."""
-        if id in self._seen:
-            return False
-        self._seen[id] = None
-        if len(self._seen) > self._remembered:
-            self._seen.popitem(last=False)
-        return True
 
 
 async def read(kafka: Kafka, *, from_beginning: bool, follow: bool) -> AsyncIterator[tuple[Alert, bytes]]:
