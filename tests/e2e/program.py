@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -47,13 +48,15 @@ def configuration(address: str, name: str, inputs: str, store: str, **kafka: Any
 class Program:
     """One `stream run`."""
 
-    def __init__(self, settings: dict[str, Any], directory: Path, name: str) -> None:
+    def __init__(
+        self, settings: dict[str, Any], directory: Path, name: str, module: str = "stream", **environment: str
+    ) -> None:
         self.log = directory / f"{name}.log"
         file = directory / f"{name}.yaml"
         file.write_text(yaml.safe_dump(settings))
         with self.log.open("wb") as log:
             self.process = Popen(
-                [sys.executable, "-m", "stream", "run", "-c", str(file)],
+                [sys.executable, "-m", module, "run", "-c", str(file)],
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -87,6 +90,12 @@ class Program:
             for sample in family.samples:
                 found[sample.name][tuple(sorted(sample.labels.items()))] = sample.value
         return found
+
+    def status(self) -> dict[str, Any]:
+        """What the page shows, as JSON."""
+        with urlopen(f"{self.url}api/status", timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
 
     def stop(self, sign: int, seconds: float = 15.0) -> int:
         """Sends a signal and returns the exit code."""

@@ -57,6 +57,13 @@ _CERTIFICATE = (
 )
 
 
+_PROXY = """\
+listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxied},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+"""
+
+
 def free_port() -> int:
     """A port that nobody listens on now."""
     with socket.socket() as probe:
@@ -84,10 +91,13 @@ class Kafka:
     with a certificate (`ssl_address`). Broker and clients share one that is made here: `cert.pem`, `key.pem`.
     """
 
-    def __init__(self, directory: Path, heap: str = "512m", password: str | None = None) -> None:
+    def __init__(
+        self, directory: Path, heap: str = "512m", password: str | None = None, advertised: int | None = None
+    ) -> None:
+        """`advertised` is the port of a proxy: who comes through it to the port `proxied` is sent there again."""
         self.directory = directory
         self.heap = heap
-        self.port = free_port()
+        self.port, self.proxied = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True)
         self._settings = directory / "server.properties"
@@ -108,6 +118,12 @@ class Kafka:
             text = "\n".join([*kept, protection])
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):
                 users += ["--add-scram", f"{mechanism}=[name=worker,password={password}]"]
+        if advertised is not None:
+            kept = [line for line in text.splitlines() if "listeners=" not in line]
+            listeners = _PROXY.format(
+                port=self.port, controller=controller, proxied=self.proxied, advertised=advertised
+            )
+            text = "\n".join([*kept, listeners])
         self._settings.write_text(text)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         subprocess.run(

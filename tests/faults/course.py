@@ -1,0 +1,239 @@
+"""One run: traffic of known truth, faults by chance, and then the judgement.
+
+Judged are: state against an undisturbed group that reads the same topics, alerts against what was planted, and that
+group's alerts and snapshots against those of a third one that reads the same backlog and is disturbed, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, field
+
+from stream.deduplicate import Once
+from tests.e2e.program import until
+from tests.faults import kinds
+from tests.faults.cluster import Cluster, Violation
+from tests.faults.kinds import Fault
+from tests.faults.planted import LASTING, Incident, Planted
+
+PAUSE = (0.5, 4.0)
+"""Seconds between recovery and the next fault."""
+
+LATE = 12.0
+"""Seconds after its beginning in which an incident must be found: window, labels, samples."""
+
+
+class Report(Struct):
+    """What happened."""
+
+    seed: int
+    store: str
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds from the end of a fault until all workers are ready and have applied everything, by kind."""
+    events: int = 0
+    outcomes: int = 0
+    incidents: int = 0
+    repeats: int = 0
+    """Alerts that were published more than once."""
+    fenced: int = 0
+    scrapes: int = 0
+    backlog_alerts: int = 0
+    backlog_snapshots: int = 0
+    findings: list[str] = field(default_factory=list)
+    """What should not be; empty when all is well."""
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        faults = sum(map(len, self.recoveries.values()))
+        found = [
+            f"seed {self.seed}, {self.store}: {faults} faults, {self.events:,} events, {self.outcomes:,} outcomes, "
+            f"{self.incidents} incidents, {self.repeats} repeated alerts, {self.scrapes:,} scrapes",
+            f"backlog: {self.backlog_alerts} alerts, {self.backlog_snapshots:,} snapshots compared",
+        ]
+        for kind, seconds in sorted(self.recoveries.items()):
+            ordered = sorted(seconds)
+            found.append(
+                f"{kind:20} {len(ordered):4} × median {ordered[len(ordered) // 2]:5.1f} s, most {ordered[-1]:5.1f} s"
+            )
+        return found + [f"FOUND: {finding}" for finding in self.findings]
+
+
+async def run(directory: Path, store: str, seed: int, seconds: float, rate: float, faults: Sequence[Fault]) -> Report:
+    """Runs and judges. Every fault comes once before one comes again; the run ends with the first after `seconds`."""
+    report = Report(seed, store)
+    async with Cluster(directory, store, seed) as cluster:
+        live = await cluster.group("live")
+        traffic = Planted(start=time.time(), rate=rate, seed=seed)
+        stop = asyncio.Event()
+        sending = asyncio.create_task(cluster.send(traffic, stop))
+        for _ in range(2):
+            cluster.start(live)
+        try:
+            await cluster.recovered()
+            await _disturb(cluster, live, report, faults, seconds)
+            traffic.planting = False
+            await until(lambda: time.time() > traffic.settled_at, 120)
+            stop.set()
+            await sending
+            found = await _state(cluster)
+        except Violation as violation:
+            report.findings.append(str(violation))
+            return report
+        finally:
+            sending.cancel()
+            report.events, report.scrapes = cluster.sent, cluster.scrapes
+            report.incidents = len(traffic.incidents)
+        report.outcomes = sum(model["counts"]["outcomes"] for model in found.values())
+        report.findings += incidents(traffic.incidents, await cluster.said(live, "alerts"), report)
+        await _end_all(cluster, report)
+        whole = await cluster.group("whole", proxied=False)
+        cluster.start(whole)
+        expected = await _state(cluster)
+        report.findings += differences(expected, found)
+        await _end_all(cluster, report)
+        end = max(model["watermark"] for model in expected.values()) - 20.0
+        report.findings += await _backlog(cluster, whole, end, report)
+        report.findings += cluster.violations
+        report.scrapes = cluster.scrapes
+    return report
+
+
+async def _disturb(
+    cluster: Cluster, settings: dict[str, Any], report: Report, faults: Sequence[Fault], seconds: float
+) -> None:
+    begun = time.monotonic()
+    waiting: list[Fault] = []
+    while waiting or not report.recoveries or time.monotonic() - begun < seconds:
+        if time.monotonic() - begun > max(seconds, 60) and sum(map(len, report.recoveries.values())) >= len(faults):
+            return
+        if not waiting:
+            waiting = list(faults)
+            cluster.chance.shuffle(waiting)
+        fault = waiting.pop()
+        await asyncio.sleep(cluster.chance.uniform(*PAUSE))
+        try:
+            await fault(cluster, settings)
+            took = await cluster.recovered()
+        except Violation as violation:
+            raise Violation(f"{fault.__name__}: {violation}") from violation
+        report.recoveries.setdefault(fault.__name__, []).append(took)
+
+
+async def _state(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """What the workers know when everything is applied, which must be exactly what there is."""
+    length = await cluster.length()
+    cluster.sent = length
+    await cluster.recovered()
+    # Labels may wait for the clock; a double count would show now.
+    await asyncio.sleep(1.0)
+    applied = await asyncio.to_thread(cluster.applied)
+    if applied != length:
+        raise Violation(f"{applied:.0f} events applied of {length}")
+    return await asyncio.to_thread(cluster.models)
+
+
+async def _end_all(cluster: Cluster, report: Report) -> None:
+    for worker in list(cluster.workers):
+        report.fenced += int(sum(worker.metrics().get("stream_fenced_total", {}).values()))
+        if code := await asyncio.to_thread(cluster.end, worker, signal.SIGTERM):
+            report.findings.append(f"{worker.log.name} ended with {code}")
+
+
+def differences(expected: dict[str, dict[str, Any]], found: dict[str, dict[str, Any]]) -> list[str]:
+    """Where two groups that saw the same events know different things."""
+    wrong = []
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in expected or name not in found:
+            wrong.append(f"{name} is only in one")
+            continue
+        first, second = _essence(expected[name]), _essence(found[name])
+        wrong += [
+            f"{name}: {part} is {second[part]}, not {first[part]}" for part in first if first[part] != second[part]
+        ]
+    return wrong
+
+
+def _essence(model: dict[str, Any]) -> dict[str, Any]:
+    """All that is a function of the events and not of how their two topics interleave at the live edge."""
+    return {
+        "counts": model["counts"],
+        "version": model["version"],
+        "watermark": None if model["watermark"] is None else True,
+        "latency": model["latency_seconds"],
+        "label delay": model["label_delay_seconds"],
+        "reference": model["reference"],
+        "challengers": [(each["name"], each["version"], each["samples"], each["off"]) for each in model["challengers"]],
+        "alerts": sorted(map(json.dumps, model["alerts_total"])),
+        **{
+            f"{segment['segment']} {window['seconds']:.0f} s": {**window, "estimates": None}
+            for segment in model["segments"]
+            for window in segment["windows"]
+            if window["seconds"] == 3600
+        },
+    }
+
+
+def incidents(planted: Sequence[Incident], alerts: Sequence[dict[str, Any]], report: Report) -> list[str]:
+    """Every incident once, firing before resolved, nothing else, repeats dropped."""
+    once, said = Once(), defaultdict(list)
+    for alert in alerts:
+        if once.new(alert["id"]):
+            said[alert["model"], alert["rule"]].append(alert)
+        else:
+            report.repeats += 1
+    wrong = []
+    for (model, rule), found in sorted(said.items()):
+        starts = [incident.start for incident in planted if (incident.model, incident.rule) == (model, rule)]
+        states = [alert["state"] for alert in found]
+        if states != ["firing", "resolved"] * len(starts):
+            times = [(alert["state"], round(alert["ts"] - planted[0].start, 1), alert["id"]) for alert in found]
+            wrong.append(f"{model} {rule}: {len(starts)} incidents, alerts {times}")
+            continue
+        for start, alert in zip(starts, found[::2], strict=True):
+            if not start <= alert["ts"] <= start + LATE + LASTING:
+                wrong.append(f"{model} {rule}: an incident at {start:.1f} was reported at {alert['ts']:.1f}")
+    missed = {(incident.model, incident.rule) for incident in planted} - said.keys()
+    return wrong + [f"{model} {rule}: nothing was said" for model, rule in sorted(missed)]
+
+
+async def _backlog(cluster: Cluster, whole: dict[str, Any], end: float, report: Report) -> list[str]:
+    """The same topics read by a disturbed group must give the same alerts and snapshots."""
+    again = await cluster.group("again")
+    length = await cluster.length()
+    for _ in range(2):
+        cluster.start(again)
+    faults: list[Fault] = [kinds.kill, kinds.kill_all, kinds.terminate, kinds.kill]
+    if cluster.redis is not None:
+        faults += [kinds.redis_restart, kinds.store_cut]
+    cluster.chance.shuffle(faults)
+    try:
+        for fault in faults:
+            before = await asyncio.to_thread(cluster.applied)
+            await until(lambda: cluster.applied() > before or before >= length)  # noqa: B023
+            await asyncio.sleep(cluster.chance.uniform(0.0, 0.5))
+            await fault(cluster, again)
+        await _state(cluster)
+    except Violation as violation:
+        return [f"backlog: {violation}"]
+    await _end_all(cluster, report)
+    wrong = []
+    for topic, time_of in (("alerts", "ts"), ("metric-snapshots", "end")):
+        first, second = [
+            {json.dumps(record, sort_keys=True) for record in records if record[time_of] <= end}
+            for records in (await cluster.said(whole, topic), await cluster.said(again, topic))
+        ]
+        if topic == "alerts":
+            report.backlog_alerts = len(first)
+        else:
+            report.backlog_snapshots = len(first)
+        wrong += [f"backlog: only undisturbed: {record[:300]}" for record in sorted(first - second)[:3]]
+        wrong += [f"backlog: only disturbed: {record[:300]}" for record in sorted(second - first)[:3]]
+    return wrong
