@@ -27,7 +27,7 @@ from stream.engine import flow
 from stream.engine.cadence import Cadence
 from stream.engine.flow import SideState
 from stream.engine.outbox import Outbox, PublishFailed
-from stream.engine.transport import Seek, Slice
+from stream.engine.transport import Progress, Seek, Slice
 from stream.rows import PENDING
 from stream.view import ShardView
 
@@ -293,6 +293,14 @@ class Owned:
         state.slices += flow.slice_weight(part.records)
         state.arrived = time.monotonic()
         return True
+
+    def look(self, side: Side, progress: Progress) -> None:
+        """Learns how far the client has read. Until the slices have come, its position says nothing: a topic with
+        slices on their way would pass for one that is caught up, and the other would go on without it.
+        """
+        state = self.sides[side]
+        state.fetched = progress.position if progress.slices == self._received[side] else None
+        state.highwater = progress.highwater
 
     def lost(self, now: float) -> bool:
         """Whether slices were fetched and never came, which Faust does to some around a rebalance.

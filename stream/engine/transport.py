@@ -72,6 +72,16 @@ class Seek(Struct):
     slices: int = 0
 
 
+class Progress(Struct, frozen=True):
+    """How far the client has read a partition; None while unknown."""
+
+    position: int | None = None
+    """Everything below was handed out, in the first `slices` slices since the newest seek."""
+    highwater: int | None = None
+    """The partition's end in the broker's last answer."""
+    slices: int = 0
+
+
 class Feed(Protocol):
     """What the transport asks of the engine."""
 
@@ -109,6 +119,7 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self.seeks: dict[TP, Seek] = {}
         self._ticket = 0
+        self._drains_begun = self._drains_ended = 0
 
     @property
     def _feed(self) -> Feed:
@@ -193,10 +204,17 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
                 for fetched in fetcher._records.values():
                     if type(fetched) is FetchResult and fetched.has_more():
                         fetched._partition_records._consumer_record = _as_parsed
-                records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+                self._drains_begun += 1
+                try:
+                    records = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
+                    slices = {
+                        TP(tp.topic, tp.partition): [self._slice(tp, part)] for tp, part in records.items() if part
+                    }
+                finally:
+                    self._drains_ended += 1
                 left = deadline - time.monotonic()
                 if records or left <= 0:
-                    return {TP(tp.topic, tp.partition): [self._slice(tp, part)] for tp, part in records.items() if part}
+                    return slices
                 arrival = fetcher._create_fetch_waiter()
                 await asyncio.wait([arrival], timeout=left)
                 arrival.cancel()
@@ -209,16 +227,21 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         number, seek.slices = seek.slices, seek.slices + 1
         return Slice(tp.topic, tp.partition, seek.ticket, number, records)
 
-    def progress(self, tp: TP) -> tuple[int | None, int | None]:
-        """Position of the consumer, and the partition's end in the broker's last answer; None while unknown."""
+    def progress(self, tp: TP) -> Progress:
+        """Called on another thread, so what is read while records are drained is not believed."""
         consumer = self._consumer
         subscription = None if consumer is None else consumer._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         partition = TopicPartition(tp.topic, tp.partition)
-        if assignment is None or not assignment.active or partition not in assignment.tps:
-            return None, None
+        seek = self.seeks.get(tp)
+        if seek is None or assignment is None or not assignment.active or partition not in assignment.tps:
+            return Progress()
+        ended = self._drains_ended
         state = assignment.state_value(partition)
-        return (state.position if state.has_valid_position else None), state.highwater
+        position = state.position if state.has_valid_position else None
+        slices = seek.slices
+        settled = ended == self._drains_begun
+        return Progress(position if settled else None, state.highwater, slices)
 
 
 class SliceConsumer(driver.Consumer):
@@ -246,7 +269,7 @@ class SliceConsumer(driver.Consumer):
         """Offsets after the last record of each partition."""
         return await self._thread.log_ends(tps)
 
-    def progress(self, tp: TP) -> tuple[int | None, int | None]:
+    def progress(self, tp: TP) -> Progress:
         """See SliceConsumerThread.progress."""
         return self._thread.progress(tp)
 

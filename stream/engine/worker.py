@@ -442,8 +442,7 @@ class Engine:
 
     def _look_at_log(self, owned: Owned) -> None:
         for side, topic in self._topics.items():
-            state = owned.sides[side]
-            state.fetched, state.highwater = self._consumer.progress(TP(topic, owned.partition))
+            owned.look(side, self._consumer.progress(TP(topic, owned.partition)))
 
     # What is known
 

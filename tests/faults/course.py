@@ -84,7 +84,7 @@ async def run(directory: Path, store: str, seed: int, seconds: float, rate: floa
             stop.set()
             await sending
             found = await _state(cluster)
-        except Violation as violation:
+        except AssertionError as violation:
             report.findings.append(str(violation))
             return report
         finally:
@@ -221,7 +221,7 @@ async def _backlog(cluster: Cluster, whole: dict[str, Any], end: float, report: 
             await asyncio.sleep(cluster.chance.uniform(0.0, 0.5))
             await fault(cluster, again)
         await _state(cluster)
-    except Violation as violation:
+    except AssertionError as violation:
         return [f"backlog: {violation}"]
     await _end_all(cluster, report)
     wrong = []

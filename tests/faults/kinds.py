@@ -11,7 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tests.e2e.program import Program
+from tests.e2e.program import Program, until
 from tests.faults.cluster import SESSION, Cluster, Violation
 
 Fault = Callable[[Cluster, dict[str, Any]], Awaitable[None]]
@@ -36,11 +36,18 @@ async def kill_all(cluster: Cluster, settings: dict[str, Any]) -> None:
 
 async def terminate(cluster: Cluster, settings: dict[str, Any]) -> None:
     """SIGTERM: the last checkpoint is made and the exit code is 0."""
+    await terminated(cluster)
+    cluster.start(settings)
+
+
+async def terminated(cluster: Cluster) -> None:
+    """Ends a worker orderly, which it must do."""
     worker = cluster.any()
+    # Before that, the process has no signal handler.
+    await until(lambda: worker.url is not None)
     code = await asyncio.to_thread(cluster.end, worker, signal.SIGTERM)
     if code:
         raise Violation(f"SIGTERM gave exit code {code}: {worker.log.read_text()[-1500:]}")
-    cluster.start(settings)
 
 
 async def zombie(cluster: Cluster, settings: dict[str, Any]) -> None:
@@ -61,7 +68,7 @@ async def join(cluster: Cluster, settings: dict[str, Any]) -> None:
 async def leave(cluster: Cluster, settings: dict[str, Any]) -> None:
     """One goes, if more than two are there."""
     if len(cluster.workers) > 2:
-        await asyncio.to_thread(cluster.end, cluster.any(), signal.SIGTERM)
+        await terminated(cluster)
 
 
 async def broker_restart(cluster: Cluster, settings: dict[str, Any]) -> None:
