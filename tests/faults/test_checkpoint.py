@@ -41,7 +41,7 @@ async def test_a_crash_between_any_two_steps_of_a_checkpoint_changes_nothing(clu
         worker = cluster.start(
             crashed, "tests.faults.crashing", CRASH_AT=point, CRASH_NTH=str(cluster.chance.randint(1, 2))
         )
-        await until(lambda: worker.process.poll() is not None, 60)  # noqa: B023
+        await until(lambda: worker.process.poll() is not None, 120)  # noqa: B023
         assert worker.process.returncode == -signal.SIGKILL, f"{number} {point}: {worker.log.read_text()[-2000:]}"
         cluster.workers.remove(worker)
     found = await finished(cluster, crashed)
