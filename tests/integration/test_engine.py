@@ -306,7 +306,7 @@ async def test_what_a_topic_never_takes_does_not_stop_the_rest(kafka: Kafka) -> 
     await out.publish(rows)
     await out.close()
     (dead,) = await everything(config, config.kafka.topics.dead_letters)
-    assert dead[1] == {"reason": b"too_large"}
+    assert dead[1] == {"reason": b"too_large", "cut": b"%d" % len(large)}
     assert 0 < len(dead[0]) < 1024 * 1024
     assert [value for value, _ in await everything(config, config.kafka.topics.alerts)] == [b"small"]
     assert out.dropped == 1
