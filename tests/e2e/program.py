@@ -66,6 +66,7 @@ class Program:
                     "PYTHONPATH": str(ROOT),
                     "HOME": str(directory),
                     "PYTHONFAULTHANDLER": "1",
+                    **environment,
                 },
             )
 
