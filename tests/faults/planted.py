@@ -68,7 +68,7 @@ class Planted:
         ]
         self._traffic = Traffic(tuple(copies), start=start, rate=rate, seed=seed)
         self._order = _cycle()
-        self._next = start + FIRST
+        self._first = self._next = start + FIRST
         self.planting = True
         self.incidents: list[Incident] = []
         self._wrong: set[str] = set()
@@ -93,7 +93,8 @@ class Planted:
                 self._wrong.discard(event.id)
                 return msgspec.structs.replace(event, body={**event.body, "label": _other(event.body["label"])})
             return event
-        for incident in self.incidents[-3:]:
+        newest = int((event.ts - self._first) // PERIOD)
+        for incident in self.incidents[max(newest - 1, 0) : newest + 1]:
             if incident.model != event.model or not incident.start <= event.ts < incident.start + LASTING:
                 continue
             if incident.rule == "wrong":
