@@ -2,8 +2,8 @@
 
     python -m benchmarks.detection [--null 300000] [--runs 20] [--gamma 1000000] [--river] [--json FILE]
 
-Null streams: Bernoulli, normal, log-normal, autoregressive, seasonal. Delays: after 10,000 values to learn from and 10,000
-stable ones. The oracle's bound is found by simulation so that its mean time to a false alarm is gamma (from smaller
+Null streams: Bernoulli, normal, log-normal, autoregressive, seasonal. Delays: after 10,000 values to learn from
+and 10,000 stable ones. The oracle's bound is simulated so that its mean time to a false alarm is gamma (from smaller
 bounds, for the time grows exponentially with the bound). `--river` adds ADWIN (river's default, and a delta of 1e-5 as
 in our default rules), PageHinkley and KSWIN, which take minutes. Everything is seeded.
 """
