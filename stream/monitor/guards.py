@@ -197,7 +197,9 @@ class Guard:
         """Bins between quantiles of values; a bin of its own for each when they are few."""
         points = np.sort(values)
         at = np.arange(1, MAX_BINS) * len(points) // MAX_BINS
-        self._edges = np.unique(points if len(points) < MAX_BINS else points[at])
+        inner = points if len(points) < MAX_BINS else points[at]
+        # What lies above all that was learned from has a bin too: else a constant could rise unseen.
+        self._edges = np.unique(np.concatenate([points[:1], inner, np.nextafter(points[-1:], np.inf)]))
         codes = np.searchsorted(self._edges, points, side="right")
         self._origin = np.bincount(codes, minlength=len(self._edges) + 1)
         middle = np.concatenate([self._edges[:1], self._edges])
