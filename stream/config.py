@@ -93,8 +93,8 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `absent` says what is watched; a metric
-    that is counted per feature, such as `missing_rate`, has a `feature` beside it.
+    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `guard`, `absent` says what is watched; a
+    metric that is counted per feature, such as `missing_rate`, has a `feature` beside it.
 
     `above` / `below` bound a metric or a drift test; `recover` is the value at which a firing alert resolves
     (default: the bound itself). `hold` (YAML: `for`) and `cooldown` are seconds of event time.
@@ -109,7 +109,13 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     signal: str | None = None
     """For detectors: loss, scaled_loss, error, score, prediction, latency, or `feature:NAME`."""
     direction: Literal["up", "down", "both"] = "both"
-    """For detectors: which change of the mean is an incident."""
+    """For detectors and guards: which change of the mean is an incident."""
+    guard: str | None = None
+    """error_rate, loss, score, prediction, `feature:NAME` or `feature:*`: watched within a budget of false alarms."""
+    false_alarms: float | str | None = None
+    """For guards: `1 per 1000000 predictions`, or the number of values to a false alarm."""
+    tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    """For guards: a change too small to matter; of shares absolute, of numbers in the reference's deviations."""
     params: dict[str, Any] = field(default_factory=dict)
     absent: Literal["predictions", "labels"] | None = None
     window: Duration | None = None

@@ -10,11 +10,11 @@ from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
 from stream.events import Task
-from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, METRICS, SIGNALS
+from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget
 
 Report: TypeAlias = Callable[[Path, str], None]
 
-SUBJECTS = ("metric", "feature", "detector", "absent")
+SUBJECTS = ("metric", "feature", "detector", "guard", "absent")
 CATEGORICAL_TESTS = ("psi", "js")
 
 _belongs: dict[str, tuple[str, ...]] = {
@@ -22,7 +22,9 @@ _belongs: dict[str, tuple[str, ...]] = {
     "test": ("feature",),
     "signal": ("detector",),
     "params": ("detector",),
-    "direction": ("detector",),
+    "direction": ("detector", "guard"),
+    "false_alarms": ("guard",),
+    "tolerance": ("guard",),
     "window": ("metric", "feature"),
     "above": ("metric", "feature"),
     "below": ("metric", "feature"),
@@ -71,6 +73,8 @@ def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...
         _check_feature(rule, model, place, report)
     elif subject == "detector":
         _check_detector(rule, model, place, report)
+    elif subject == "guard":
+        _check_guard(rule, model, place, report)
     elif rule.hold <= 0:
         report((*place, "for"), f"is missing, expected how long there may be no {rule.absent}, such as 10m")
 
@@ -183,3 +187,21 @@ def _check_detector(rule: Rule, model: Model, place: Path, report: Report) -> No
     elif kind != "numeric":
         shown = "ignored" if kind == "ignore" else kind
         report((*place, "signal"), f'found "{name}", a feature that is {shown}: a detector reads numbers')
+
+
+def _check_guard(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    assert rule.guard is not None
+    try:
+        budget(rule)
+    except ValueError as error:
+        report((*place, "false_alarms"), str(error))
+    if rule.guard in GUARDED:
+        if model.task == "regression" and rule.guard in ("error_rate", "score"):
+            report((*place, "guard"), f"found {rule.guard}, and a regression has none, expected loss or prediction")
+        return
+    name = rule.guard.removeprefix(FEATURE_SIGNAL)
+    if name in ("", rule.guard):
+        known = [*GUARDED, "feature:NAME", "feature:*"]
+        report((*place, "guard"), f'found "{rule.guard}", {choice(rule.guard, known)}')
+    elif (model.features or {}).get(name) == "ignore":
+        report((*place, "guard"), f'found "{name}", a feature that is ignored')

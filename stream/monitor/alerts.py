@@ -18,8 +18,8 @@ from msgspec import UNSET, Struct, UnsetType
 from stream.config import Rule
 from stream.events import Alert, AlertState, Explanation, Span
 from stream.monitor.machine import TICK, Transition
-from stream.monitor.occurrences import QUIET
-from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, counted, kind, signal_of
+from stream.monitor.occurrences import GUARD_QUIET, QUIET
+from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, budget, counted, kind, signal_of
 
 T = TypeVar("T")
 
@@ -51,6 +51,8 @@ class Evidence(Struct, frozen=True):
     window: Span | None = None
     version: str | None = None
     explanation: Explanation | None = None
+    note: str = ""
+    """What else a reader must know to judge the alert."""
 
 
 def build(subject: Subject, transition: Transition, evidence: Evidence | None = None) -> Alert:
@@ -75,7 +77,7 @@ def build(subject: Subject, transition: Transition, evidence: Evidence | None = 
         ts=transition.time,
         summary=summary(subject, transition, evidence),
         version=_known(evidence.version),
-        metric=_known(rule.metric or rule.test or (signal_of(rule) if rule.detector else None)),
+        metric=_known(rule.metric or rule.test or rule.guard or (signal_of(rule) if rule.detector else None)),
         feature=_known(subject.feature),
         lower=_known(evidence.lower),
         upper=_known(evidence.upper),
@@ -114,6 +116,8 @@ def summary(subject: Subject, transition: Transition, evidence: Evidence) -> str
     """
     if subject.rule.absent is not None:
         return _absence(subject, transition)
+    if subject.rule.guard is not None:
+        return _guarded(subject, transition, evidence)
     if subject.rule.detector is not None:
         return _change(subject, transition)
     return _bound(subject, transition, evidence)
@@ -150,6 +154,20 @@ def _change(subject: Subject, transition: Transition) -> str:
     after = number(transition.value, before)
     found = f"({detector}, value {transition.samples:,})"
     return f"{what} {verb} from {number(before)} to {after} at {_clock(transition)} {found}"
+
+
+def _guarded(subject: Subject, transition: Transition, evidence: Evidence) -> str:
+    rule = subject.rule
+    watched = subject.feature or rule.guard
+    what = f"{'the predictions' if watched == PREDICTION else watched} of {_owner(subject)}"
+    if transition.state == "resolved":
+        return f"the guard found no further change of {what} for {duration(rule.cooldown or GUARD_QUIET)}"
+    before, note = transition.reference, f"; {evidence.note}" if evidence.note else ""
+    assert before is not None
+    verb = "rose" if transition.value > before else "fell"
+    moved = f"{verb} from {number(before)} to about {number(transition.value, before)}"
+    promise = f"guard of at most 1 false alarm per {number(budget(rule))} values, value {transition.samples:,}{note}"
+    return f"{what} {moved} at {_clock(transition)} ({promise})"
 
 
 def _absence(subject: Subject, transition: Transition) -> str:

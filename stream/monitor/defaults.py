@@ -15,7 +15,7 @@ from scipy import special
 from stream.config import HOUR, MINUTE, Rule
 from stream.events import Task
 from stream.monitor.reference import Feature, Numeric, Reference
-from stream.monitor.watch import MIN_DRIFT_SAMPLES, PREDICTION
+from stream.monitor.watch import FEATURE_SIGNAL, MIN_DRIFT_SAMPLES, PREDICTION
 
 PSI_BOUND = 0.2
 """The rule of thumb: below 0.1 little change, above 0.25 a significant one (Yurdakul and Naranjo, see `psi_samples`).
@@ -71,8 +71,13 @@ def applied(rule: Rule, segments: Iterable[str], features: Iterable[str]) -> lis
     [('all', None), ('country=BR', None)]
     """
     where = list(segments) if rule.segment == "*" else [rule.segment]
-    what: list[str | None] = [rule.feature]
-    if rule.feature == "*":
+    watched = rule.feature
+    if rule.guard is not None:
+        watched = PREDICTION if rule.guard == PREDICTION else None
+        if rule.guard.startswith(FEATURE_SIGNAL):
+            watched = rule.guard.removeprefix(FEATURE_SIGNAL)
+    what: list[str | None] = [watched]
+    if watched == "*":
         what = [name for name in features if name != PREDICTION]
     return [(segment, feature) for segment in where for feature in what]
 

@@ -21,6 +21,10 @@ QUIET = 60.0
 """Seconds without a further detection after which a detector's alert resolves, unless `cooldown` says otherwise."""
 
 
+GUARD_QUIET = 600.0
+"""The same for guards, which look again from nothing after each alarm."""
+
+
 class Detection(Struct, frozen=True):
     """A detector found a change."""
 

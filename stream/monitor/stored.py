@@ -87,7 +87,7 @@ class StoredPane(Struct):
 
 
 class WatchState(Struct):
-    """Where one rule stands on one segment and feature, and its detector when it has one."""
+    """Where one rule stands on one segment and feature, and its detector or guard when it has one."""
 
     rule: str
     segment: str

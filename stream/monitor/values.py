@@ -21,7 +21,7 @@ from stream.monitor.window import Window
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
-    from stream.monitor.watches import Flow, Look
+    from stream.monitor.watches import Flow, Look, Watch
 
 
 def service(name: str, look: Look, window: Window, number: int, segment: int) -> tuple[Floats, Ints]:
@@ -112,6 +112,22 @@ def signal(name: str, flow: Flow, m: ModelMonitor, segment: str) -> tuple[Floats
         numeric = [float(value) if isinstance(value, int | float) else np.nan for value in raw]
         return _of(np.array(numeric, np.float64), waiting.tick, waiting.segments, code)
     return _of(waiting.predicted, waiting.tick, waiting.segments, code)
+
+
+def guarded(watch: Watch, look: Look) -> tuple[Floats, Ints]:
+    """What a guard is fed, and the tick of each; of features their columns, counted from the feature's first."""
+    m, flow, rule = look.m, look.flow, watch.rule
+    assert flow is not None
+    assert rule.guard is not None
+    if rule.guard in ("error_rate", "loss", "score"):
+        name = "loss" if rule.guard == "error_rate" else rule.guard
+        return signal(name, flow, m, watch.subject.segment)
+    layout, traffic = m.normal.layout, look.course.traffic
+    assert layout is not None
+    assert watch.subject.feature is not None
+    at = layout.names.index(watch.subject.feature)
+    columns = traffic.cells[:, at] - layout.blocks[at].start
+    return _of(columns.astype(np.float64), traffic.tick, traffic.segments, m.segments.code(watch.subject.segment))
 
 
 def _of(observed: Floats, ticks: Ints, segments: Ints, code: int | None) -> tuple[Floats, Ints]:

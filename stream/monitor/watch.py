@@ -5,6 +5,8 @@ Invariant: every number that a rule can name and that is not a performance metri
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from stream.config import Rule
@@ -55,11 +57,49 @@ SIGNALS: dict[str, tuple[AlertKind, str]] = {
 
 FEATURE_SIGNAL = "feature:"
 
+GUARDED: dict[str, AlertKind] = {
+    "error_rate": "performance",
+    "loss": "performance",
+    "score": "prediction_drift",
+    "prediction": "prediction_drift",
+}
+"""What a guard can watch, besides `feature:NAME` and `feature:*`."""
+
+GAMMA = 1e6
+"""Values to a false alarm when a guard does not say."""
+
+_BUDGET = re.compile(
+    r"(?P<count>\d[\d_,]*(?:\.\d+)?) per (?P<many>\d[\d_,]*|thousand|million|billion)"
+    r"(?: (?:predictions|outcomes|labels|events|values))?"
+)
+_WORDS = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+
 MIN_SAMPLES = 100
 """Samples that a bound on a metric asks for when the rule does not say: a share of fewer says little."""
 
 MIN_DRIFT_SAMPLES = 500
 """The same for a distance to the reference: below it, the noise of PSI over ten bins comes near usual bounds."""
+
+
+def budget(rule: Rule) -> float:
+    """Mean number of values to a false alarm that a guard's rule asks for. Raises ValueError when it cannot be read.
+
+    >>> budget(Rule(name="g", false_alarms="1 per 1000000 predictions"))
+    1000000.0
+    >>> budget(Rule(name="g", false_alarms="2 per million")), budget(Rule(name="g", false_alarms=5000.0))
+    (500000.0, 5000.0)
+    """
+    said = rule.false_alarms
+    gamma = said if isinstance(said, int | float) else GAMMA
+    if isinstance(said, str):
+        read = _BUDGET.fullmatch(" ".join(said.split()))
+        if read is None:
+            raise ValueError(f'found "{said}", expected such as 1 per 1000000 predictions')
+        count, many = (re.sub("[_,]", "", read[name]) for name in ("count", "many"))
+        gamma = (_WORDS.get(many) or float(many)) / float(count) if float(count) > 0 else 0.0
+    if not 100 <= gamma <= 1e12:
+        raise ValueError(f"found {said}, expected at least 100 values to a false alarm and at most a million millions")
+    return float(gamma)
 
 
 def minimum(rule: Rule) -> int:
@@ -78,6 +118,8 @@ def kind(rule: Rule) -> AlertKind:
     if rule.detector is not None:
         signal = signal_of(rule)
         return "data_drift" if signal.startswith(FEATURE_SIGNAL) else SIGNALS[signal][0]
+    if rule.guard is not None:
+        return GUARDED.get(rule.guard, "data_drift")
     if rule.metric is not None:
         watched = METRICS.get(rule.metric)
         if watched is not None:
@@ -88,7 +130,7 @@ def kind(rule: Rule) -> AlertKind:
 
 def counted(rule: Rule) -> str:
     """What the samples behind a rule's value are, for a sentence."""
-    if rule.detector is not None:
+    if rule.detector is not None or rule.guard is not None:
         return "values"
     if rule.metric is None:
         return "predictions"

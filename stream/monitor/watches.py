@@ -17,12 +17,13 @@ from msgspec import Struct, structs
 
 from stream.config import Model, Rule
 from stream.events import Alert, Explanation, FeatureShare, Prediction, SegmentShare, Span
-from stream.monitor import defaults, drift, explain, performance, rules, values
+from stream.monitor import defaults, drift, explain, guarding, performance, rules, values
 from stream.monitor.alerts import Evidence, Subject, build, resolved
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.estimate import Expected
+from stream.monitor.guards import Guard
 from stream.monitor.join import Incoming
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
@@ -62,6 +63,10 @@ class Watch:
         self.window = window
         self.state = RuleState()
         self.detector = Detector.of(subject.rule) if subject.rule.detector is not None else None
+        self.guard: Guard | None = None
+        """None until it is known what to guard: the task, or the reference of the feature."""
+        self.guarded: bytes | None = None
+        """The state of the guard to come."""
         self.made_for = made_for(subject.rule)
         self.reported = False
         """Its detector was switched off, and the page says so."""
@@ -119,6 +124,8 @@ class Watches:
             watch.state = stored.state
             if watch.detector is not None and stored.detector is not None:
                 watch.detector.restore(stored.detector, self._loads)
+            elif watch.rule.guard is not None:
+                watch.guarded = stored.detector
         return watch
 
     def dismiss(self, m: ModelMonitor) -> list[Alert]:
@@ -158,6 +165,8 @@ class Watches:
     def _evaluate(self, watch: Watch, look: Look) -> list[Alert]:
         rule, state, m = watch.rule, watch.state, look.m
         end = float(look.course.ends[-1])
+        if rule.guard is not None:
+            return self._guard(watch, look)
         if watch.detector is not None:
             if look.flow is None:
                 return []
@@ -177,6 +186,24 @@ class Watches:
         transitions = rules.scan(rule, state, times, observed, samples, until=end)
         return self._alerts(watch, transitions, look)
 
+    def _guard(self, watch: Watch, look: Look) -> list[Alert]:
+        if look.flow is None:
+            return []
+        if watch.guard is None:
+            scheme = guarding.scheme(watch.subject, self._spec, look.m)
+            if scheme is None:
+                return []
+            watch.guard = Guard(scheme)
+            if watch.guarded is not None:
+                watch.guard.restore(watch.guarded)
+                watch.guarded = None
+        fed, ticks = values.guarded(watch, look)
+        found = watch.guard.feed(fed, _ends(ticks))
+        if not found and watch.state.phase is Phase.INACTIVE:
+            return []
+        rule = guarding.quiet(watch.rule)
+        return self._alerts(watch, scan_detections(rule, watch.state, found, float(look.course.ends[-1])), look)
+
     def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
         """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
         alerts: list[Alert] = []
@@ -184,8 +211,8 @@ class Watches:
             rule, state = watch.rule, watch.state
             if state.due is None or state.due > until:
                 continue
-            if watch.detector is not None:
-                transitions = scan_detections(rule, state, [], until)
+            if watch.detector is not None or rule.guard is not None:
+                transitions = scan_detections(guarding.quiet(rule), state, [], until)
             elif rule.absent is not None:
                 transitions = scan_absence(rule, state, _NONE, until)
             else:
@@ -206,6 +233,8 @@ class Watches:
     def restart(self) -> None:
         """Forgets what rules saw of outcomes counted under another task; the page keeps their alerts."""
         for watch in self._list:
+            if watch.rule.guard in guarding.OF_TASK:
+                watch.state, watch.guard, watch.guarded = RuleState(), None, None
             if watch.rule.detector is not None or (watch.rule.metric is not None and watch.rule.metric not in METRICS):
                 watch.state = RuleState()
                 watch.detector = Detector.of(watch.rule) if watch.detector is not None else None
@@ -214,7 +243,9 @@ class Watches:
         """For a checkpoint."""
         stored = []
         for watch in self._list:
-            detector = None if watch.detector is None else watch.detector.snapshot()
+            detector = watch.guarded if watch.detector is None else watch.detector.snapshot()
+            if watch.guard is not None:
+                detector = watch.guard.snapshot()
             stored.append(WatchState(*watch.key, watch.made_for, watch.state, detector))
         return stored
 
@@ -334,8 +365,9 @@ class Look:
     def evidence(self, watch: Watch, transition: Transition) -> Evidence:
         """What is known beside the value, as of the transition's tick."""
         m = self.m
+        note = "" if watch.guard is None else watch.guard.words
         if not m.windows:
-            return Evidence(version=self._version_at(transition.time))
+            return Evidence(version=self._version_at(transition.time), note=note)
         window, segment = m.windows[watch.window], m.segments.code(watch.subject.segment) or 0
         tally, predictions = self._at(transition.time, watch.window, segment)
         name, bounds = watch.rule.metric, None
@@ -350,6 +382,7 @@ class Look:
             version=self._version_at(transition.time),
             coverage=labelled / predictions if predictions else None,
             explanation=self._explanation(watch, transition),
+            note=note,
         )
 
     def _version_at(self, time: float) -> str | None:

@@ -36,6 +36,10 @@ RULES = (
     Rule(name="coverage", metric="coverage", below=0.5, min_samples=20),
     Rule(name="adwin", detector="river.drift.ADWIN", signal="loss", params={"delta": 0.1}),
     Rule(name="hinkley", detector="river.drift.PageHinkley", signal="feature:amount", params={"threshold": 10}),
+    Rule(name="error-guard", guard="error_rate", false_alarms=1000),
+    Rule(name="feature-guard", guard="feature:*", false_alarms=500),
+    Rule(name="output-guard", guard="prediction", false_alarms="1 per 1000 predictions", segment="*"),
+    Rule(name="score-guard", guard="score", false_alarms=1000),
     Rule(name="silence", absent="labels", hold=5.0),
 )
 LEARN = Learn(

@@ -1,0 +1,170 @@
+"""False alarms and delays of guards, beside river's detectors and a CUSUM that knows both distributions.
+
+    python -m benchmarks.detection [--null 300000] [--runs 20] [--gamma 1000000] [--river] [--json FILE]
+
+Null streams: Bernoulli, normal, log-normal, autoregressive, seasonal. Delays: after 10,000 values to learn from
+and 10,000 stable ones. The oracle's bound is simulated so that its mean time to a false alarm is gamma (from smaller
+bounds, for the time grows exponentially with the bound). `--river` adds ADWIN (river's default, and a delta of 1e-5 as
+in our default rules), PageHinkley and KSWIN, which take minutes. Everything is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from stream.monitor.columns import Floats
+from stream.monitor.detectors import Detector
+from stream.monitor.guards import Guard, Scheme
+
+FIRST = STABLE = 10_000
+LONGEST = 20_000
+"""Values after the change within which it must be found."""
+
+Rng = np.random.Generator
+
+
+def autoregressive(rng: Rng, size: int, share: float) -> Floats:
+    """x_t = share x_(t-1) + e_t."""
+    from scipy.signal import lfilter
+
+    return np.asarray(lfilter([1.0], [1.0, -share], rng.normal(size=size)))
+
+
+NULLS: dict[str, Callable[[Rng, int], Floats]] = {
+    "Bernoulli 0.01": lambda rng, n: (rng.random(n) < 0.01).astype(float),
+    "Bernoulli 0.1": lambda rng, n: (rng.random(n) < 0.1).astype(float),
+    "Bernoulli 0.3": lambda rng, n: (rng.random(n) < 0.3).astype(float),
+    "normal": lambda rng, n: rng.normal(size=n),
+    "log-normal": lambda rng, n: rng.lognormal(size=n),
+    "AR(0.5)": lambda rng, n: autoregressive(rng, n, 0.5),
+    "AR(0.9)": lambda rng, n: autoregressive(rng, n, 0.9),
+    "seasonal": lambda rng, n: rng.normal(size=n) + 0.5 * np.sin(np.arange(n) * (2 * np.pi / 2_000)),
+}
+
+
+def guard(binary: bool, gamma: float, seed: int) -> Callable[[Floats], list[int]]:
+    """A guard; alarms as numbers of values."""
+    it = Guard(Scheme("flags" if binary else "numbers", gamma, first=FIRST, seed=seed))
+    return lambda values: [found.samples for found in it.feed(values, np.zeros(len(values)))]
+
+
+def river(name: str, params: dict[str, Any]) -> Callable[[bool, float, int], Callable[[Floats], list[int]]]:
+    """A detector of river."""
+
+    def make(binary: bool, gamma: float, seed: int) -> Callable[[Floats], list[int]]:
+        it = Detector(f"river.drift.{name}", params)
+        return lambda values: [found.samples for found in it.feed(values, np.zeros(len(values)))]
+
+    return make
+
+
+RIVER = {
+    "ADWIN": river("ADWIN", {}),
+    "ADWIN 1e-5": river("ADWIN", {"delta": 1e-5}),
+    "PageHinkley": river("PageHinkley", {}),
+    "KSWIN": river("KSWIN", {"seed": 1}),
+}
+
+
+def evidence(values: Floats, old: float, new: float, binary: bool) -> Floats:
+    """Log likelihood ratio of each value."""
+    if binary:
+        return np.where(values > 0, np.log(new / old), np.log((1 - new) / (1 - old)))
+    return (new - old) * (values - (new + old) / 2)
+
+
+def crossing(steps: Floats, bound: float) -> Floats:
+    """CUSUM, one row per run: the first column at which it is at least `bound`; NaN: never."""
+    level, at = np.zeros(len(steps)), np.full(len(steps), np.nan)
+    for column in range(steps.shape[1]):
+        level = np.maximum(level + steps[:, column], 0.0)
+        at[np.isnan(at) & (level >= bound)] = column + 1
+        if not np.isnan(at).any():
+            break
+    return at
+
+
+def oracle_bound(rng: Rng, old: float, new: float, binary: bool, gamma: float) -> float:
+    """log(mean time) is nearly straight in the bound: taken from bounds of 3 and 5, with the exact slope of 1."""
+    times = []
+    for bound in (3.0, 5.0):
+        draws = rng.random((400, 20_000)) < old if binary else rng.normal(size=(400, 20_000)) + old
+        at = crossing(evidence(draws.astype(float), old, new, binary), bound)
+        # Runs that did not cross count as time without an alarm.
+        times.append(np.where(np.isnan(at), 20_000.0, at).sum() / max(1, np.count_nonzero(~np.isnan(at))))
+    return 5.0 + float(np.log(gamma / times[1]))
+
+
+def delays(find: Callable[[Floats], list[int]], before: Floats, after: Floats) -> float:
+    """Values from the change to the first alarm behind it; infinite when there is none."""
+    late = [at - len(before) for at in find(np.concatenate([before, after])) if at > len(before)]
+    return late[0] if late else float("inf")
+
+
+def main() -> None:
+    """Runs everything and prints two tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--null", type=int, default=300_000)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--gamma", type=float, default=1e6)
+    parser.add_argument("--river", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    console = Console()
+    makers: dict[str, Any] = {"guard": guard, **(RIVER if arguments.river else {})}
+    results: dict[str, Any] = {"gamma": arguments.gamma, "null_values": arguments.null, "runs": arguments.runs}
+
+    table = Table("stream", *[f"{name}: per million, us/value" for name in makers], title="False alarms")
+    for number, (name, draw) in enumerate(NULLS.items()):
+        values = draw(np.random.default_rng(number), FIRST + arguments.null)
+        row = []
+        for maker, make in makers.items():
+            find = make(name.startswith("Bernoulli"), arguments.gamma, number)
+            begun = time.process_time()
+            rate = len(find(values)) / arguments.null * 1e6
+            cost = (time.process_time() - begun) / len(values) * 1e6
+            results.setdefault("false_alarms", {}).setdefault(name, {})[maker] = {"per_million": rate, "us": cost}
+            row.append(f"{rate:.2f}, {cost:.2f}")
+        table.add_row(name, *row)
+    console.print(table)
+
+    changes = [(True, 0.1, new) for new in (0.15, 0.2, 0.3)] + [(False, 0.0, new) for new in (0.1, 0.25, 0.5, 1.0)]
+    table = Table("change", "oracle mean", *[f"{name}: mean/median/p95, ratio" for name in makers], title="Delays")
+    for binary, old, new in changes:
+        rng = np.random.default_rng(int(new * 100))
+        bound = oracle_bound(rng, old, new, binary, arguments.gamma)
+        drawn = rng.random((2_000, 8_000)) < new if binary else rng.normal(size=(2_000, 8_000)) + new
+        oracle = float(np.nanmean(crossing(evidence(drawn.astype(float), old, new, binary), bound)))
+        name = f"{'error' if binary else 'shift'} {old:g} to {new:g}"
+        row = []
+        for maker, make in makers.items():
+            found = []
+            for run in range(arguments.runs):
+                draws = np.random.default_rng((run, int(new * 100)))
+                size = FIRST + STABLE + LONGEST
+                noise = draws.random(size) if binary else draws.normal(size=size)
+                level = np.repeat([old, new], [FIRST + STABLE, LONGEST])
+                values = (noise < level).astype(float) if binary else noise + level
+                find = make(binary, arguments.gamma, run)
+                found.append(delays(find, values[: FIRST + STABLE], values[FIRST + STABLE :]))
+            figures = [float(np.mean(found)), float(np.median(found)), float(np.quantile(found, 0.95))]
+            told = dict(zip(("mean", "median", "p95"), figures, strict=True))
+            results.setdefault("delays", {}).setdefault(name, {"oracle": oracle})[maker] = told
+            row.append(f"{figures[0]:.0f}/{figures[1]:.0f}/{figures[2]:.0f}, {figures[0] / oracle:.2f}")
+        table.add_row(name, f"{oracle:.0f}", *row)
+    console.print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

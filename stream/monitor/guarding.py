@@ -1,0 +1,61 @@
+"""Which guard a rule asks for, given the model's task, reference and other guards.
+
+Invariant: the shares of the guards of a model add up to one budget: each of F guards gets the F-th part. Rules share
+it evenly, then the features and segments of a rule, so that a guard's bound does not depend on when others come up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from stream.config import Model, Rule
+from stream.monitor.alerts import Subject
+from stream.monitor.guards import FIRST, Scheme
+from stream.monitor.occurrences import GUARD_QUIET
+from stream.monitor.reference import OUTPUT, Numeric
+from stream.monitor.watch import FEATURE_SIGNAL, budget
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+
+OF_TASK = ("error_rate", "loss", "score")
+"""What means something else under another task."""
+
+
+def scheme(subject: Subject, spec: Model, m: ModelMonitor) -> Scheme | None:
+    """The guard of a rule on one segment and feature; None while what it needs is not known."""
+    rule = subject.rule
+    assert rule.guard is not None
+    gamma = budget(rule) * _sharers(rule, spec, m)
+    seed = int(subject.fingerprint, 16)
+    common = Scheme("numbers", gamma, rule.direction, rule.tolerance, spec.reference.first or FIRST, seed)
+    if rule.guard in OF_TASK:
+        if m.task is None or (m.task == "regression" and rule.guard != "loss"):
+            return None
+        if m.task == "regression" or rule.guard == "score":
+            return common
+        return structs.replace(common, kind="flags")
+    reference = m.normal.reference
+    feature = next((each for each in reference.monitored if each.name == subject.feature), None) if reference else None
+    if reference is None or feature is None or sum(feature.counts[: feature.bins]) == 0:
+        return None
+    kind = "bins" if isinstance(feature, Numeric) else "categories"
+    return structs.replace(common, kind=kind, feature=feature, reference=reference.version)
+
+
+def quiet(rule: Rule) -> Rule:
+    """The rule as its detections are judged: a guard that goes on alarming keeps its alert, and sends no other."""
+    if rule.guard is None or rule.cooldown:
+        return rule
+    return structs.replace(rule, cooldown=GUARD_QUIET)
+
+
+def _sharers(rule: Rule, spec: Model, m: ModelMonitor) -> int:
+    rules = sum(1 for each in spec.rules or () if each.guard is not None)
+    segments = 1 + m.limits.segments if rule.segment == "*" else 1
+    features = 1
+    if rule.guard == f"{FEATURE_SIGNAL}*":
+        features = max(1, sum(1 for name in m.normal.features if name != OUTPUT))
+    return max(1, rules) * segments * features
