@@ -78,7 +78,8 @@ RIVER = {
 def evidence(values: Floats, old: float, new: float, binary: bool) -> Floats:
     """Log likelihood ratio of each value."""
     if binary:
-        return np.where(values > 0, np.log(new / old), np.log((1 - new) / (1 - old)))
+        ratio: Floats = np.where(values > 0, float(np.log(new / old)), float(np.log((1 - new) / (1 - old))))
+        return ratio
     return (new - old) * (values - (new + old) / 2)
 
 

@@ -38,8 +38,8 @@ than a fetch counts as several, see `slice_weight`."""
 SLICE_BYTES = 4 * 1024 * 1024
 
 SILENT = 60.0
-"""Seconds after which a topic that has records but sends none holds nobody back: far longer than a starved machine takes
-to fetch, for then the order of a backlog would depend on it."""
+"""Seconds after which a topic that has records but sends none holds nobody back: far longer than a starved machine
+takes to fetch, for then the order of a backlog would depend on it."""
 
 IDLE = 5.0
 """Seconds of silence of a caught-up shard after which the wall clock moves its event time on."""

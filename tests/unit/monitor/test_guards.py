@@ -18,7 +18,7 @@ from stream.monitor.reference import Feature
 
 
 def fed(scheme: Scheme, values: Floats) -> list[Detection]:
-    return Guard(scheme).feed(values, np.arange(len(values)) * 0.5)
+    return Guard(scheme).feed(values, np.arange(len(values), dtype=np.float64) * 0.5)
 
 
 @pytest.mark.parametrize("direction", ["both", "up", "down"])
@@ -198,7 +198,7 @@ def test_cuts_and_restarts_change_nothing(kind: str, sizes: list[int], restart: 
         feature = reference(kind)
         scheme = Scheme("bins" if kind == "bins" else "categories", 200.0, first=300, feature=feature)
         values = rng.choice(np.arange(-1, 6), 6_000).astype(float)
-    times = np.arange(len(values)) * 0.5
+    times = np.arange(len(values), dtype=np.float64) * 0.5
     whole = Guard(scheme)
     expected = whole.feed(values, times)
     assert expected
