@@ -17,6 +17,7 @@ from stream.checkpoint.port import Delta, StoreUnavailable
 from stream.effects import SIDES, Channel, Outgoing, Side
 from stream.engine import flow, topics
 from stream.engine.outbox import Outbox
+from stream.engine.transport import Progress
 from tests.integration.counting import CountingShard
 from tests.integration.workers import (
     SEAL,
@@ -224,8 +225,14 @@ async def test_the_topic_ahead_is_paused_while_the_other_is_behind(
         # Labels are caught up: nobody waits for them, so predictions go on.
         assert worker.wants(config.kafka.topics.predictions, 0)
         consumer = worker._consumer
+        labels = config.kafka.topics.labels
+        received = dict(owned._received)
         monkeypatch.setattr(
-            consumer, "progress", lambda tp: (0, 99) if tp.topic == config.kafka.topics.labels else (1, 1)
+            consumer,
+            "progress",
+            lambda tp: (
+                Progress(0, 99, received["labels"]) if tp.topic == labels else Progress(1, 1, received["predictions"])
+            ),
         )
         assert not worker.wants(config.kafka.topics.predictions, 0)
         assert worker.wants(config.kafka.topics.labels, 0)
