@@ -4,8 +4,8 @@
 
 Null streams: Bernoulli, normal, log-normal, autoregressive, seasonal. Delays: after 10,000 values to learn from
 and 10,000 stable ones, to the first alarm behind the change. The oracle's bound is such that its mean time to a false
-alarm is gamma (simulated at a lower bound). `--river` adds ADWIN (river's default, and a delta of 1e-5 as in our default
-rules), PageHinkley and KSWIN, which take minutes to hours (KSWIN about 0.4 ms per value). Everything is seeded.
+alarm is gamma (simulated at a lower bound). `--river` adds ADWIN (river's default, and 1e-5 as in our default rules),
+PageHinkley and KSWIN, which take minutes to hours (KSWIN about 0.4 ms per value). Everything is seeded.
 """
 
 from __future__ import annotations
