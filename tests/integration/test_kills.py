@@ -122,6 +122,7 @@ async def test_sums_survive_kills_under_load(config: Config, running: list[Proce
         await sending
         await until(lambda: sum(process.outcomes for process in running) == traffic.sent, 60)
     for process in running:
+        await until(lambda: process.reported)  # noqa: B023
         assert await asyncio.to_thread(process.kill, signal.SIGTERM) == 0
         assert process.report["inexact"] == 0
     shards = stored(config)
