@@ -347,7 +347,9 @@ class Engine:
         epoch = self._parts.store.acquire(partition)
         stored = chain.from_iterable(self._parts.store.load(partition, prefix) for prefix in self._resident)
         rows = list(self._parts.seal.open_all(partition, stored))
-        return epoch, self._new_shard(partition, rows or None)
+        # One at a time: msgspec crashes when two threads are the first to decode a type.
+        with self._restoring:
+            return epoch, self._new_shard(partition, rows or None)
 
     def _lost(self, owned: Owned) -> None:
         """A checkpoint was fenced. If the partition is still ours, it is taken again."""
