@@ -13,7 +13,6 @@ from msgspec import Meta, Struct, field
 from stream.events import Severity, Task
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
-Signal: TypeAlias = Literal["loss", "scaled_loss", "error", "score", "prediction", "latency"]
 Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein"]
 UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
 
