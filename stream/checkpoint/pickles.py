@@ -70,9 +70,10 @@ def loads(pickled: bytes) -> Any:
         return _Reader(io.BytesIO(pickled)).load()
     except StateRefused:
         raise
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a broken or hostile pickle can raise anything, a panic of river's Rust part too
+    except BaseException as error:  # a broken or hostile pickle can raise anything
+        # A panic of river's Rust part is no Exception; what else is none (an interrupt, an exit) goes on its way.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise StateRefused(
             f"a stored learner cannot be read ({type(error).__name__}: {error}): it is damaged, or river has changed "
             "since; rebuild the shard from Kafka with `stream reset`"
