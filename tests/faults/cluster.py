@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from stream.configfile.load import load
 from stream.engine import topics
 from tests.e2e.program import Program, configuration, contents, publish, total
+from tests.faults.disk import Disk
 from tests.faults.planted import Planted, models
 from tests.faults.proxy import Proxy
 from tests.servers.kafka import Kafka
@@ -51,11 +52,14 @@ class Cluster:
             (directory / "redis").mkdir()
             self.redis = RedisServer(directory / "redis", "--save", "", "--appendonly", "no")
             self.store_door.target = self.redis.port
+        self.disk = Disk(directory / "disk")
         self.workers: list[Program] = []
         self.stopped: set[int] = set()
         """Processes that SIGSTOP holds."""
         self.violations: list[str] = []
         self.scrapes = 0
+        self.fenced: dict[str, float] = {}
+        """Commits refused, by worker, as last scraped."""
         self.sent = 0
         self._started = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -64,6 +68,8 @@ class Cluster:
         await asyncio.to_thread(self.kafka.start)
         if self.redis is not None:
             await asyncio.to_thread(self.redis.start)
+        else:
+            self.disk.mount()
         await self.broker_door.start()
         await self.store_door.start()
         self._tasks.append(asyncio.create_task(self._watch()))
@@ -79,13 +85,14 @@ class Cluster:
         await asyncio.to_thread(self.kafka.stop, signal.SIGKILL)
         if self.redis is not None:
             await asyncio.to_thread(self.redis.stop, True)
+        self.disk.unmount()
 
     # Settings and workers
 
     async def group(self, name: str, *, proxied: bool = True, **kafka: Any) -> dict[str, Any]:
         """Settings of a consumer group over the input topics, whose output topics are its own and exist."""
         address = f"127.0.0.1:{self.broker_door.port}" if proxied else self.kafka.address
-        store = f"sqlite:///{self.directory}/{name}.db"
+        store = f"sqlite:///{self.database(name)}"
         if self.redis is not None and proxied:
             store = f"redis://127.0.0.1:{self.store_door.port}/0"
         settings = configuration(address, name, INPUTS, store, session_timeout=f"{SESSION:g}s", **kafka)
@@ -96,6 +103,10 @@ class Cluster:
         file.write_text(json.dumps(settings))
         await topics.ready(load(file).kafka)
         return settings
+
+    def database(self, group: str) -> Path:
+        """Where a group's SQLite state is."""
+        return self.disk.path / f"{group}.db"
 
     def start(self, settings: dict[str, Any], module: str = "stream", **environment: str) -> Program:
         """One more worker."""
@@ -126,6 +137,7 @@ class Cluster:
         metrics = worker.metrics()
         if metrics:
             self.scrapes += 1
+            self.fenced[str(worker.log)] = total(metrics, "stream_fenced_total")
             if wrong := unlawful(metrics):
                 self.violations.append(f"{worker.log.name}: {wrong}")
         return metrics

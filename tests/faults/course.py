@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 import time
 from collections import defaultdict
@@ -24,6 +25,8 @@ from tests.faults.cluster import Cluster, Violation
 from tests.faults.kinds import Fault
 from tests.faults.planted import LASTING, Incident, Planted
 
+logger = logging.getLogger(__name__)
+
 PAUSE = (0.5, 4.0)
 """Seconds between recovery and the next fault."""
 
@@ -36,6 +39,8 @@ class Report(Struct):
 
     seed: int
     store: str
+    seconds: float = 0.0
+    """From the first fault to the last recovery."""
     recoveries: dict[str, list[float]] = field(default_factory=dict)
     """Seconds from the end of a fault until all workers are ready and have applied everything, by kind."""
     events: int = 0
@@ -43,42 +48,59 @@ class Report(Struct):
     incidents: int = 0
     repeats: int = 0
     """Alerts that were published more than once."""
-    fenced: int = 0
+    fenced: dict[str, int] = field(default_factory=dict)
+    """Commits of former owners that were refused, by the kind of fault that was last."""
     scrapes: int = 0
     backlog_alerts: int = 0
     backlog_snapshots: int = 0
     findings: list[str] = field(default_factory=list)
     """What should not be; empty when all is well."""
+    left_out: list[str] = field(default_factory=list)
+    """Faults that cannot be had here."""
 
     def lines(self) -> list[str]:
         """For a person."""
         faults = sum(map(len, self.recoveries.values()))
         found = [
-            f"seed {self.seed}, {self.store}: {faults} faults, {self.events:,} events, {self.outcomes:,} outcomes, "
-            f"{self.incidents} incidents, {self.repeats} repeated alerts, {self.scrapes:,} scrapes",
+            f"seed {self.seed}, {self.store}: {faults} faults in {self.seconds / 60:.1f} min, {self.events:,} events, "
+            f"{self.outcomes:,} outcomes, {self.incidents} incidents, {self.repeats} repeated alerts, "
+            f"{sum(self.fenced.values())} fenced commits, {self.scrapes:,} scrapes",
             f"backlog: {self.backlog_alerts} alerts, {self.backlog_snapshots:,} snapshots compared",
         ]
         for kind, seconds in sorted(self.recoveries.items()):
             ordered = sorted(seconds)
             found.append(
-                f"{kind:20} {len(ordered):4} × median {ordered[len(ordered) // 2]:5.1f} s, most {ordered[-1]:5.1f} s"
+                f"{kind:20} {len(ordered):4} × median {ordered[len(ordered) // 2]:5.1f} s, most {ordered[-1]:5.1f} s, "
+                f"{self.fenced.get(kind, 0):3} fenced"
             )
+        found += [f"{kind:20} cannot be had here" for kind in self.left_out]
         return found + [f"FOUND: {finding}" for finding in self.findings]
 
 
-async def run(directory: Path, store: str, seed: int, seconds: float, rate: float, faults: Sequence[Fault]) -> Report:
-    """Runs and judges. Every fault comes once before one comes again; the run ends with the first after `seconds`."""
+class Length(Struct, frozen=True):
+    """How long faults go on: until both are reached. Every fault comes once before one comes again."""
+
+    seconds: float
+    faults: int
+    rate: float
+    """Predictions a second."""
+
+
+async def run(directory: Path, store: str, seed: int, length: Length, faults: Sequence[Fault]) -> Report:
+    """Runs and judges."""
     report = Report(seed, store)
     async with Cluster(directory, store, seed) as cluster:
+        here = kinds.possible(cluster, faults)
+        report.left_out = [fault.__name__ for fault in faults if fault not in here]
         live = await cluster.group("live")
-        traffic = Planted(start=time.time(), rate=rate, seed=seed)
+        traffic = Planted(start=time.time(), rate=length.rate, seed=seed)
         stop = asyncio.Event()
         sending = asyncio.create_task(cluster.send(traffic, stop))
         for _ in range(2):
             cluster.start(live)
         try:
             await cluster.recovered()
-            await _disturb(cluster, live, report, faults, seconds)
+            await _disturb(cluster, live, report, here, length)
             traffic.planting = False
             await until(lambda: time.time() > traffic.settled_at, 120)
             stop.set()
@@ -107,24 +129,29 @@ async def run(directory: Path, store: str, seed: int, seconds: float, rate: floa
 
 
 async def _disturb(
-    cluster: Cluster, settings: dict[str, Any], report: Report, faults: Sequence[Fault], seconds: float
+    cluster: Cluster, settings: dict[str, Any], report: Report, faults: Sequence[Fault], length: Length
 ) -> None:
     begun = time.monotonic()
     waiting: list[Fault] = []
-    while waiting or not report.recoveries or time.monotonic() - begun < seconds:
-        if time.monotonic() - begun > max(seconds, 60) and sum(map(len, report.recoveries.values())) >= len(faults):
-            return
+    count = 0
+    while count < length.faults or report.seconds < length.seconds:
         if not waiting:
             waiting = list(faults)
             cluster.chance.shuffle(waiting)
         fault = waiting.pop()
         await asyncio.sleep(cluster.chance.uniform(*PAUSE))
+        refused = sum(cluster.fenced.values())
+        logger.info("%d: %s", count, fault.__name__)
         try:
             await fault(cluster, settings)
             took = await cluster.recovered()
-        except Violation as violation:
+        except AssertionError as violation:
             raise Violation(f"{fault.__name__}: {violation}") from violation
         report.recoveries.setdefault(fault.__name__, []).append(took)
+        refused = int(sum(cluster.fenced.values()) - refused)
+        report.fenced[fault.__name__] = report.fenced.get(fault.__name__, 0) + refused
+        count += 1
+        report.seconds = time.monotonic() - begun
 
 
 async def _state(cluster: Cluster) -> dict[str, dict[str, Any]]:
@@ -142,7 +169,6 @@ async def _state(cluster: Cluster) -> dict[str, dict[str, Any]]:
 
 async def _end_all(cluster: Cluster, report: Report) -> None:
     for worker in list(cluster.workers):
-        report.fenced += int(sum(worker.metrics().get("stream_fenced_total", {}).values()))
         if code := await asyncio.to_thread(cluster.end, worker, signal.SIGTERM):
             report.findings.append(f"{worker.log.name} ended with {code}")
 

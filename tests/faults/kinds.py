@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+import sqlite3
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tests.e2e.program import Program, until
@@ -133,6 +135,35 @@ async def store_cut(cluster: Cluster, settings: dict[str, Any]) -> None:
 
 
 async def disk_full(cluster: Cluster, settings: dict[str, Any]) -> None:
+    """Not a byte is left on the disk of the database. Needs one of its own: see `possible`."""
+    await asyncio.to_thread(cluster.disk.fill, cluster.database(settings["kafka"]["group"]))
+    try:
+        await until(lambda: any(_says(worker, "free some") for worker in list(cluster.workers)), 30)
+        await asyncio.sleep(cluster.chance.uniform(1.0, 4.0))
+    finally:
+        cluster.disk.free()
+
+
+def _says(worker: Program, words: str) -> bool:
+    """Whether a worker gives this reason for not being ready."""
+    return worker.url is not None and any(words in reason for reason in worker.status()["reasons"])
+
+
+async def store_locked(cluster: Cluster, settings: dict[str, Any]) -> None:
+    """Another process holds the database, now and then for longer than a worker waits for it."""
+    held = cluster.chance.uniform(3.0, 14.0)
+
+    def hold() -> None:
+        holder = sqlite3.connect(cluster.database(settings["kafka"]["group"]), timeout=60.0, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        time.sleep(held)
+        holder.execute("ROLLBACK")
+        holder.close()
+
+    await asyncio.to_thread(hold)
+
+
+async def files_small(cluster: Cluster, settings: dict[str, Any]) -> None:
     """No worker can write beyond what small files have: the database and its log cannot grow."""
     limited = [worker for worker in cluster.workers if worker.process.poll() is None]
     for worker in limited:
@@ -153,5 +184,10 @@ ANY: tuple[Fault, ...] = (
 )
 OF_STORE: dict[str, tuple[Fault, ...]] = {
     "redis": (redis_restart, redis_rolled_back, store_slow, store_silent, store_cut),
-    "sqlite": (disk_full,),
+    "sqlite": (disk_full, store_locked, files_small),
 }
+
+
+def possible(cluster: Cluster, faults: Sequence[Fault]) -> list[Fault]:
+    """Those that can be had here."""
+    return [fault for fault in faults if fault is not disk_full or cluster.disk.mounted]

@@ -11,16 +11,17 @@ from tests.faults.conftest import SEED
 
 SHORT: dict[str, tuple[kinds.Fault, ...]] = {
     "redis": (kinds.kill, kinds.producer_fails, kinds.redis_rolled_back, kinds.store_cut),
-    "sqlite": (kinds.terminate, kinds.zombie, kinds.broker_restart, kinds.disk_full),
+    "sqlite": (kinds.terminate, kinds.zombie, kinds.broker_restart, kinds.disk_full, kinds.files_small),
 }
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("store", SHORT)
 async def test_nothing_is_lost_and_nothing_twice(store: str, tmp_path: Path) -> None:
-    report = await course.run(tmp_path, store, SEED, seconds=0.0, rate=200.0, faults=SHORT[store])
+    length = course.Length(seconds=0.0, faults=len(SHORT[store]), rate=200.0)
+    report = await course.run(tmp_path, store, SEED, length, SHORT[store])
     assert report.findings == []
-    assert set(report.recoveries) == {fault.__name__ for fault in SHORT[store]}
+    assert {*report.recoveries, *report.left_out} == {fault.__name__ for fault in SHORT[store]}
     assert report.outcomes > 1000
     assert report.incidents > 1
     assert report.backlog_alerts > 1
