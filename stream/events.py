@@ -43,6 +43,11 @@ MAX_MAGNITUDE = 1e18
 """Largest absolute value of a number that is predicted or observed; sums of squares stay exact below it."""
 
 
+MAX_WEIGHT = 1000
+"""Largest weight of a label: then sums of weights stay exact for as many outcomes as a window can count, see
+`monitor/layout.py`. Only ratios of weights matter, so larger ones can all be divided by the same number."""
+
+
 class Refusal(StrEnum):
     """Why a record went to the dead-letter topic."""
 
@@ -88,7 +93,7 @@ class Label(Struct, gc=False):
     id: Text
     ts: Timestamp
     label: float | str | bool
-    weight: Annotated[float, Meta(ge=0, le=1_000_000)] = 1.0
+    weight: Annotated[float, Meta(ge=0, le=MAX_WEIGHT)] = 1.0
 
 
 class Span(Struct, frozen=True):

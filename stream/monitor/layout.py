@@ -2,8 +2,9 @@
 
 A tally is an int64 vector; panes, windows and per-tick totals are plain sums of what outcomes contribute.
 Invariant: contributions of an outcome depend on nothing but the outcome, and every column is a whole number in a fixed
-unit, so tallies add, merge and subtract exactly in any order. Bounds: the sum of weights in one tally stays below
-2**43 (8.8e12); a tally counts at most 2**31 outcomes.
+unit, so tallies add, merge and subtract exactly in any order. Bounds of one tally: 2**31 outcomes, and 2**43 (8.8e12)
+as the sum of weight times a loss. A weight is at most `events.MAX_WEIGHT`, so nothing overflows, but for the log loss,
+and that not before 240 million outcomes of the largest weight whose truth had all been called impossible.
 """
 
 from __future__ import annotations

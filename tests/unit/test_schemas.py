@@ -49,6 +49,7 @@ def test_records_are_valid_under_their_schema(name: str) -> None:
         ("prediction", {"model": "", "id": "1", "ts": 1, "prediction": 1}),
         ("label", {"model": "m", "id": "1", "ts": 1, "label": None}),
         ("label", {"model": "m", "id": "1", "ts": 1, "label": 1, "weight": -1}),
+        ("label", {"model": "m", "id": "1", "ts": 1, "label": 1, "weight": 1001}),
         ("alert", {"id": "i"}),
     ],
 )

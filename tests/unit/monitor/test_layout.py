@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from stream.events import Task
+from stream.events import MAX_WEIGHT, Task
 from stream.monitor import exact, layout
 from stream.monitor.columns import WEIGHT_UNIT
 from stream.monitor.layout import Layout
@@ -61,12 +61,14 @@ def test_confusion_matrix(task: Task, classes: int) -> None:
 
 
 def test_weights_and_their_squares() -> None:
-    outcomes = as_outcomes(np.zeros(3), np.zeros(3), scores=np.full((3, 1), 0.5), weight=np.array([1e6, 2.0**-20, 0.5]))
+    outcomes = as_outcomes(
+        np.zeros(3), np.zeros(3), scores=np.full((3, 1), 0.5), weight=np.array([MAX_WEIGHT, 2.0**-20, 0.5])
+    )
     tally = Layout("binary").contributions(outcomes).sum(axis=0)
     assert tally[layout.OUTCOMES] == 3
-    assert tally[layout.WEIGHT] == 1_000_000 * 2**20 + 1 + 2**19
+    assert tally[layout.WEIGHT] == MAX_WEIGHT * 2**20 + 1 + 2**19
     squares = tally[layout.WEIGHT_SQUARES : layout.WEIGHT_SQUARES + 3]
-    assert exact.to_int(squares) == (1_000_000 * 2**20) ** 2 + 1 + 2**38
+    assert exact.to_int(squares) == (MAX_WEIGHT * 2**20) ** 2 + 1 + 2**38
 
 
 def test_binary_losses_skip_unusable_scores() -> None:
@@ -128,10 +130,21 @@ def test_regression_sums(scale: float) -> None:
 
 def test_regression_extremes_have_sums() -> None:
     ends = np.array([1e18, -1e18, 0.0, 1e-300])
-    outcomes = as_outcomes(ends, -ends, weight=np.full(4, 1e6))
+    outcomes = as_outcomes(ends, -ends, weight=np.full(4, MAX_WEIGHT))
     tally = Layout("regression").contributions(outcomes).sum(axis=0)
-    assert exact.to_float(tally[layout.SQUARED : layout.SQUARED + exact.LIMBS]) == pytest.approx(8e42)
+    assert exact.to_float(tally[layout.SQUARED : layout.SQUARED + exact.LIMBS]) == pytest.approx(8e36 * MAX_WEIGHT)
     assert exact.to_float(tally[layout.FOURTH : layout.FOURTH + exact.LIMBS]) == 2 * layout.SATURATED
+
+
+@pytest.mark.parametrize(("task", "classes"), TASKS)
+@pytest.mark.parametrize(("outcomes", "score"), [(2**31, 0.37), (240 * 10**6, 0.0)])
+def test_no_sum_of_the_heaviest_outcomes_overflows(task: Task, classes: int, outcomes: int, score: float) -> None:
+    """As many as a tally counts, of log loss 1; fewer where the truth was called impossible."""
+    right, wrong = (1e18, -1e18) if task == "regression" else (1.0, 0.0)
+    scores = np.full((2, 1 if task == "binary" else classes), score)
+    heaviest = as_outcomes([wrong, right], [right, right], scores=scores, weight=np.full(2, MAX_WEIGHT))
+    largest = np.abs(Layout(task, classes).contributions(heaviest)).max(axis=0)
+    assert int(largest.max()) * outcomes < 2**63
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
