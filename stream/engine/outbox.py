@@ -121,6 +121,7 @@ class Outbox:
                         "topic %s takes no record of %d bytes: it is dropped. Raise the topic's max.message.bytes",
                         self._topics[row.channel],
                         len(row.value),
+                        extra={"kind": f"dropped {row.channel}"},
                     )
                     break
                 try:

@@ -6,11 +6,14 @@ a model that is spread on purpose. Memory and work per slice are bounded; what i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import msgspec
 
 from stream.effects import Record
+
+logger = logging.getLogger(__name__)
 
 SAMPLE = 8
 """Unknown keys decoded per slice."""
@@ -41,6 +44,11 @@ class Placement:
         """By model, or by `name#k`: the partitions it came on, each with the first key."""
         self.misplaced: dict[str, str] = {}
         """What to tell a person, by model."""
+
+    def warn(self, partition: int, records: Sequence[Record]) -> None:
+        """Looks at one slice; what is new goes to the log, a line a minute: whoever sends may invent models."""
+        for finding in self.look(partition, records):
+            logger.warning("%s", finding, extra={"kind": "misplaced model"})
 
     def look(self, partition: int, records: Sequence[Record]) -> list[str]:
         """Looks at the keys of one slice; returns the findings that are new."""

@@ -400,8 +400,7 @@ class Engine:
             event.value = event.message.value = None
             owned = self.shards.get(part.partition)
             if owned is not None and owned.take(part, self._side[part.topic], event.ack):
-                for finding in self._placement.look(part.partition, part.records):
-                    logger.warning("%s", finding)
+                self._placement.warn(part.partition, part.records)
                 self._arrivals.set()
 
     async def _apply_for_ever(self) -> None:
