@@ -95,8 +95,9 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `guard`, `absent` says what is watched; a
     metric that is counted per feature, such as `missing_rate`, has a `feature` beside it.
 
-    `above` / `below` bound a metric or a drift test; `recover` is the value at which a firing alert resolves
-    (default: the bound itself). `hold` (YAML: `for`) and `cooldown` are seconds of event time.
+    `above` / `below` bound a metric or a drift test, `drop` / `rise` bound how far a metric may be from what it was at
+    reference; `recover` is the value, drop or rise at which a firing alert resolves (default: the bound itself).
+    `hold` (YAML: `for`) and `cooldown` are seconds of event time.
     """
 
     name: str
@@ -123,7 +124,12 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """`all`, `country=BR`, or `*` for every segment."""
     above: float | None = None
     below: float | None = None
-    recover: float | None = None
+    drop: float | str | None = None
+    """How far below the reference is an incident: `0.05`, `10%` of the reference, or `interval`: the 95 % intervals
+    part."""
+    rise: float | str | None = None
+    """The same above the reference."""
+    recover: float | str | None = None
     min_samples: Annotated[int, Meta(ge=0)] | None = None
     hold: Duration = field(default=0.0, name="for")
     cooldown: Duration = 0.0

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from msgspec import structs
 
 from stream.config import DAY, Config, Learn, Model
 from stream.config import Reference as Wanted
 from stream.effects import Clock, Side, StoredRecord
-from stream.monitor.layout import CONFUSION
-from stream.monitor.model import ModelMonitor
-from stream.monitor.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_outcomes
+from stream.monitor.baseline import packed
+from stream.monitor.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_performance
 from stream.recorded import Progress, records, slices
 from stream.shard import Shard
 
@@ -67,7 +65,7 @@ def build(
     source = ", ".join(path.name for path in predictions)
     if monitor is None or builder is None or not builder.rows:
         raise NoReference(f"{source}: found no usable prediction of {name!r}, expected some: is that the model's name?")
-    return _with_outcomes(builder.finish(f"{builder.rows:,} predictions of {source}"), monitor)
+    return with_performance(builder.finish(f"{builder.rows:,} predictions of {source}"), packed(monitor))
 
 
 def write(
@@ -84,7 +82,7 @@ def write(
     part.write_bytes(to_bytes(reference))
     part.replace(output)
     kinds = f"{len(reference.features)} features" + (f", {len(reference.ignored)} ignored" if reference.ignored else "")
-    outcomes = ", with outcomes" if reference.tally else ""
+    outcomes = ", with outcomes" if labels else ""
     return f"reference {reference.version} of {name}: {reference.source}, {kinds}{outcomes}"
 
 
@@ -95,27 +93,10 @@ def _whole(model: Model) -> Model:
         horizon=1000 * YEAR,
         pane=DAY,
         windows=(DAY,),
-        segments=(),
         reference=Wanted(first=EVERYTHING),
         rules=(),
         learn=Learn(),
     )
-
-
-def _with_outcomes(reference: Reference, monitor: ModelMonitor) -> Reference:
-    """The reference with the outcomes of all panes, when there are any."""
-    layout = monitor.layout
-    tallies = [pane.sums.tally[0] for pane in monitor.panes.values() if pane.sums.tally.shape[1]]
-    if layout is None or not tallies:
-        return reference
-    tally = np.sum(tallies, axis=0)
-    names = monitor.classes.names
-    if layout.task != "regression":
-        # The monitor keeps room for classes to come; a reference has those that came.
-        kept = max(2, len(names))
-        confusion = tally[CONFUSION : layout.calibration].reshape(layout.classes, layout.classes)[:kept, :kept]
-        tally = np.concatenate([tally[:CONFUSION], confusion.ravel(), tally[layout.calibration :]])
-    return with_outcomes(reference, tuple(names), tuple(tally.tolist()))
 
 
 def _read(path: Path, model: str) -> Reference:

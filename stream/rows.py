@@ -14,7 +14,7 @@ HEAD = "shard"
 OUTBOX = "outbox"
 PENDING = "pending"
 
-RESIDENT = ("early/", "estimate/", "learner/", "model/", "normal/", "outbox/", "pane/", "settled/", HEAD)
+RESIDENT = ("baseline/", "early/", "estimate/", "learner/", "model/", "normal/", "outbox/", "pane/", "settled/", HEAD)
 """Prefixes of the rows that a shard is restored from; the others stay in the store until they are asked for."""
 
 
@@ -55,6 +55,7 @@ class ModelKeys:
         self._pending = f"{PENDING}/{self._name}/"
         self.head = f"model/{self._name}/"
         self.normal = f"normal/{self._name}/"
+        self.baseline = f"baseline/{self._name}/"
         self.estimate = f"estimate/{self._name}/"
         self.learner = f"learner/{self._name}/"
 

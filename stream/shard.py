@@ -22,6 +22,7 @@ from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Reco
 from stream.events import Label, Prediction, Refusal, encode, without
 from stream.learning.learner import Learner
 from stream.monitor import snapshots
+from stream.monitor.baseline import StoredBaseline
 from stream.monitor.columns import picked
 from stream.monitor.estimate import Estimator, StoredEstimator
 from stream.monitor.join import Early, Joined, Waiting
@@ -346,6 +347,9 @@ class Shard:
         if model.normal.changed:
             delta.put[key.normal] = pack(model.normal.state())
             model.normal.changed = False
+        if model.baseline.changed:
+            delta.put[key.baseline] = pack(model.baseline.state(model))
+            model.baseline.changed = False
         if model.estimator.changed:
             delta.put[key.estimate] = pack(model.estimator.state())
             model.estimator.changed = False
@@ -422,8 +426,10 @@ class Shard:
     def _restore_model(self, name: str, parts: dict[str, dict[str, bytes]]) -> None:
         model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
         self._models[name] = model
-        for content in parts.get("normal", {}).values():
-            model.normal.restore(unpack(Stored, content))
+        same = all(model.normal.restore(unpack(Stored, content)) for content in parts.get("normal", {}).values())
+        for content in parts.get("baseline", {}).values() if same else ():
+            if model.baseline.given is None:
+                model.baseline.restore(unpack(StoredBaseline, content))
         for content in parts.get("estimate", {}).values():
             model.estimator = Estimator(unpack(StoredEstimator, content))
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]

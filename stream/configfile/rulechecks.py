@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 from stream.config import Model, Rule
+from stream.configfile.boundchecks import Report, check_bounds, tasks
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
-from stream.events import Task
 from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget
-
-Report: TypeAlias = Callable[[Path, str], None]
 
 SUBJECTS = ("metric", "feature", "detector", "guard", "absent")
 CATEGORICAL_TESTS = ("psi", "js")
@@ -28,6 +23,8 @@ _belongs: dict[str, tuple[str, ...]] = {
     "window": ("metric", "feature"),
     "above": ("metric", "feature"),
     "below": ("metric", "feature"),
+    "drop": ("metric",),
+    "rise": ("metric",),
     "recover": ("metric", "feature"),
 }
 
@@ -63,7 +60,7 @@ def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...
             report((*place, key), f"does not belong to a rule on {subject}, only to one on {' or '.join(subjects)}")
     _check_segment(rule, model, place, report)
     if subject in ("metric", "feature"):
-        _check_bounds(rule, place, report)
+        check_bounds(rule, model, place, report)
         if rule.window is not None and windows is not None and rule.window not in windows:
             known = ", ".join(words(window) for window in windows)
             report((*place, "window"), f"found {words(rule.window)}, expected one of the model's windows: {known}")
@@ -79,23 +76,6 @@ def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...
         report((*place, "for"), f"is missing, expected how long there may be no {rule.absent}, such as 10m")
 
 
-def _check_bounds(rule: Rule, place: Path, report: Report) -> None:
-    if rule.above is None and rule.below is None:
-        report(place, "has no bound, expected above or below")
-    elif rule.above is not None and rule.below is not None and rule.above <= rule.below:
-        report((*place, "above"), f"found {rule.above:g}, expected more than below ({rule.below:g})")
-    elif rule.recover is not None and (
-        (rule.above is not None and rule.recover > rule.above) or (rule.below is not None and rule.recover < rule.below)
-    ):
-        name = "above" if rule.above is not None and rule.recover > rule.above else "below"
-        side = "at most" if name == "above" else "at least"
-        report(
-            (*place, "recover"),
-            f"found {rule.recover:g}, expected {side} {getattr(rule, name):g} (the bound {name}): "
-            "the alert resolves where the value is back",
-        )
-
-
 def _check_segment(rule: Rule, model: Model, place: Path, report: Report) -> None:
     if rule.segment in ("all", "*"):
         return
@@ -105,10 +85,6 @@ def _check_segment(rule: Rule, model: Model, place: Path, report: Report) -> Non
         report((*place, "segment"), f'found "{rule.segment}", expected all, * or name=value{near}')
     elif name not in model.segments:
         report((*place, "segment"), f'found "{name}", which is no segment of the model, {choice(name, model.segments)}')
-
-
-def _tasks(model: Model) -> tuple[Task, ...]:
-    return (model.task,) if model.task else ("binary", "multiclass", "regression")
 
 
 def _check_feature_metric(rule: Rule, place: Path, report: Report) -> None:
@@ -132,7 +108,7 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
     from stream.monitor.performance import check_metric, names
 
     refusals: list[str] = []
-    for task in _tasks(model):
+    for task in tasks(model):
         try:
             if rule.metric.startswith(ESTIMATED):
                 estimate.check(rule.metric.removeprefix(ESTIMATED), task)
@@ -141,10 +117,10 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
         except ValueError as error:
             refusals.append(str(error))
     # A model whose task is to be inferred may have rules that hold for some tasks only.
-    if len(refusals) == len(_tasks(model)) and model.task:
+    if len(refusals) == len(tasks(model)) and model.task:
         report((*place, "metric"), refusals[0])
-    elif len(refusals) == len(_tasks(model)):
-        known = dict.fromkeys(name for task in _tasks(model) for name in names(task))
+    elif len(refusals) == len(tasks(model)):
+        known = dict.fromkeys(name for task in tasks(model) for name in names(task))
         report((*place, "metric"), f'found "{rule.metric}", {choice(rule.metric, [*known, *METRICS])}')
 
 

@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import Rule
 from stream.events import Alert, AlertState, Explanation, Span
+from stream.monitor.change import INTERVAL, is_change
 from stream.monitor.machine import TICK, Transition
 from stream.monitor.occurrences import GUARD_QUIET, QUIET
 from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, budget, counted, kind, signal_of
@@ -125,13 +126,17 @@ def summary(subject: Subject, transition: Transition, evidence: Evidence) -> str
 
 def _bound(subject: Subject, transition: Transition, evidence: Evidence) -> str:
     rule = subject.rule
-    below = rule.below is not None and transition.threshold == rule.below
+    below = fell(rule, transition)
     side = "below" if below else "above"
     value = number(transition.value, transition.threshold)
     if evidence.lower is not None and evidence.upper is not None:
         value += f" (95 % {number(evidence.lower)}–{number(evidence.upper)})"
     over = f" over {duration(rule.window)}" if rule.window else ""
     bound = "" if transition.threshold is None else f" {side} {number(transition.threshold)}"
+    if INTERVAL in (rule.drop, rule.rise):
+        bound = f" {side} it by more than 95 % intervals" if transition.state == "firing" else " apart from it"
+    if is_change(rule) and transition.reference is not None:
+        over += f", compared with {number(transition.reference, transition.value)} at reference"
     samples = f"({transition.samples:,} {counted(rule)})"
     what = _watched(subject)
     if transition.state == "firing":
@@ -139,6 +144,16 @@ def _bound(subject: Subject, transition: Transition, evidence: Evidence) -> str:
         return f"{what} {verb} to {value}{over},{bound}, since {_clock(transition)} {samples}"
     lasted = duration(transition.time - transition.started_at)
     return f"{what} is back at {value}{over} after {lasted}{bound} {samples}"
+
+
+def fell(rule: Rule, transition: Transition) -> bool:
+    """Whether the bound that was crossed is a lower one."""
+    if not is_change(rule):
+        return rule.below is not None and transition.threshold == rule.below
+    if rule.drop is None or rule.rise is None:
+        return rule.drop is not None
+    bound, reference = transition.threshold, transition.reference
+    return bound is not None and reference is not None and bound < reference
 
 
 def _change(subject: Subject, transition: Transition) -> str:

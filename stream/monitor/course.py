@@ -78,6 +78,21 @@ class Course:
         outcomes = Outcomes(none, whole, none, whole, whole, none, scores, segments, whole)
         return cls(traffic, outcomes, layout, cells, np.array([tick]))
 
+    def part(self, traffic: Ints, outcomes: Ints) -> Course:
+        """A chunk of some of the rows, with the same ticks, and without features and guesses."""
+        mine, theirs = self.traffic, self.outcomes
+        empty = np.empty((len(traffic), 0), np.int64)
+        kept = Traffic(
+            mine.tick[traffic],
+            mine.pane[traffic],
+            mine.segments[traffic],
+            mine.failed[traffic],
+            mine.latency[traffic],
+            empty,
+        )
+        columns = [getattr(theirs, name)[outcomes] for name in Outcomes.__struct_fields__]
+        return Course(kept, Outcomes(*columns), self._layout, 0, self.ticks)
+
     # -- what windows held at tick ends --------------------------------------------------------------------------
 
     def tallies(self, window: Window, segment: int) -> Ints:

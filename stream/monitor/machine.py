@@ -83,10 +83,16 @@ class RuleState(Struct):
     samples: int = 0
     bound: float | None = None
     """The bound that the firing alert crossed."""
+    side: int = 0
+    """Rules by change: 1 where that was above, -1 where it was below."""
     sequence: int = 0
     """Which firing of its tick the last one was; from 0."""
     suppressed: dict[Reason, int] = field(default_factory=dict)
     """Detections that did not fire, by reason."""
+    above: float = math.nan
+    """Rules by change: the bounds at the last evaluation, and what it was compared with."""
+    below: float = math.nan
+    reference: float = math.nan
 
 
 class Transition(Struct, frozen=True):
@@ -102,7 +108,7 @@ class Transition(Struct, frozen=True):
     threshold: float | None
     reason: Reason
     reference: float | None = None
-    """Detectors: the mean before the change."""
+    """Detectors: the mean before the change. Rules by change: the value at reference."""
     sequence: int = 0
 
 

@@ -13,23 +13,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from stream.config import Limits, Model
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Task
 from stream.monitor import intake, snapshots, turning
+from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
 from stream.monitor.estimate import Estimator
 from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
+from stream.monitor.look import Flow
 from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.stored import Counters, Head, Histogram, Measured
 from stream.monitor.vocabulary import MAX_NAME, name_of
-from stream.monitor.watches import Flow, Watches
+from stream.monitor.watches import Watches
 from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
@@ -103,6 +105,9 @@ class ModelMonitor:
         self.segments = intake.Segments(spec.segments, limits.segments)
         self.layout: Layout | None = None
         self.normal = Normal(spec, limits, reference)
+        self.baseline = Baseline()
+        if reference is not None and reference.measured is not UNSET:
+            self.baseline.give(reference.measured)
         self.estimator = Estimator()
         self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
         self.eras = [Era(None, spec.segments)]
@@ -207,6 +212,7 @@ class ModelMonitor:
         self.join.recode(old, turn.task, self.classes.vocabulary)
         for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
             sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
+        self.baseline.restart()
         self.estimator = Estimator()
         self.changed.update(self.panes)
         self.watches.restart()
@@ -227,6 +233,7 @@ class ModelMonitor:
         for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
             if sums.tally.shape[1]:
                 sums.tally = self.layout.grow(sums.tally, wide)
+        self.baseline.grow(self.layout, wide)
         self.changed.update(self.panes)
         self.layout = Layout(self.layout.task, wide, self.layout.positive)
 
@@ -360,11 +367,13 @@ class ModelMonitor:
         traffic, values = self._traffic(who, waiting, events, incoming, failed)
         self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
+        self.baseline.look(course, collecting=self.normal.builder is not None)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)
         self._note_version(who)
         for index, segments in course.commit(self.panes, self.windows).items():
             self._touch(index, segments)
+        self.baseline.add()
         if self.join.keeps_payload and len(joined.tick):
             self._lessons.append(joined)
 
@@ -409,7 +418,11 @@ class ModelMonitor:
             )
         latency, buckets = self._latencies(everyone)
         good = np.flatnonzero(~wrong)
+        seen = self.normal.rows
         cells = self.normal.read(who, waiting, self.task, self.classes.names)
+        if (taken := self.normal.rows - seen) > 0:
+            part = slice(taken)
+            self.baseline.extend(waiting.tick[part], waiting.ts[part], complete=self.normal.builder is None)
         if len(good) < len(everyone):
             counted = cells
             cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
@@ -673,6 +686,10 @@ class ModelMonitor:
         if (head.measured.task, head.measured.positive) != (self.spec.task, self.spec.positive):
             self.estimator = Estimator()
         self.gone.update(pane.index for pane in panes)
+        if head.measured.segments != self.spec.segments:
+            self.baseline.whole_only()
+        if (head.measured.task, head.measured.positive) != (self.spec.task, self.spec.positive):
+            self.baseline.restart()
         if self.position < 0 and self.tick >= 0:
             self._start(self._pane_at(self.tick))
         if self.spec.task is not None and self.task is not None:

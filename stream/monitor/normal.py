@@ -58,6 +58,11 @@ class Normal:
         return () if self.layout is None else self.layout.names
 
     @property
+    def rows(self) -> int:
+        """Predictions that the reference is made of so far."""
+        return self.builder.rows if self.builder is not None else 0 if self.reference is None else self.reference.rows
+
+    @property
     def words(self) -> str:
         """What the reference is, for a person."""
         if self.reference is not None:
@@ -107,10 +112,10 @@ class Normal:
         builder = None if self.builder is None else self.builder.state()
         return Stored(reference, builder, self.by_class, self.new, (self._spec.reference, self._spec.features))
 
-    def restore(self, stored: Stored) -> None:
+    def restore(self, stored: Stored) -> bool:
         """Goes on from a checkpoint, unless the configuration says otherwise now: then the reference begins anew."""
         if stored.made_by != (self._spec.reference, self._spec.features):
-            return
+            return False
         self.by_class, self.new = stored.by_class, stored.new
         if stored.reference is not None and self.reference is None:
             self.reference = references.from_bytes(stored.reference)
@@ -118,6 +123,7 @@ class Normal:
         elif stored.builder is not None and self.builder is not None:
             self.builder.restore(stored.builder)
         self.changed = False
+        return True
 
 
 def _is_by_class(reference: Reference) -> bool:

@@ -15,10 +15,10 @@ from functools import lru_cache
 import numpy as np
 from msgspec import UNSET
 
-from stream.events import Estimated
+from stream.events import Estimated, Task
 from stream.monitor import confusion, exact
 from stream.monitor import layout as columns
-from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
+from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
 from stream.monitor.confusion import divide
 from stream.monitor.intervals import Interval
 from stream.monitor.layout import Layout
@@ -32,6 +32,7 @@ __all__ = [
     "direction",
     "evaluate",
     "from_scores",
+    "has_interval",
     "interval",
     "names",
     "report",
@@ -105,6 +106,20 @@ def interval(
     if subject.metric.source != "scores":
         value = totals.value(subject, code)
     return None if value is None or math.isnan(value) else totals.interval(subject, code, value)
+
+
+def has_interval(name: str, task: Task) -> bool:
+    """Whether the interval of a metric is known, found out on a few outcomes of three classes."""
+    layout, n = Layout(task, 2 if task == "binary" else 3), 60
+    row = np.arange(n, dtype=np.float64)
+    predicted, actual = row % layout.classes, row // 7 % layout.classes
+    zeros, ones = np.zeros(n, np.int64), np.full(n, round(1 / WEIGHT_UNIT))
+    scores = np.full((n, 1 if task == "binary" else layout.classes), 1.0 / layout.classes)
+    outcomes = Outcomes(zeros, row, zeros, predicted, actual, ones, scores, zeros[:, None], row)
+    tally: Ints = layout.contributions(outcomes).sum(axis=0)
+    subject = parse(name)
+    class_names = ["a", "b", "c"] if subject is None or not subject.class_name else [subject.class_name, "b", "c"]
+    return interval(layout, tally, name, class_names, 0.8) is not None
 
 
 def report(

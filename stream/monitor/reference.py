@@ -11,7 +11,7 @@ import math
 from typing import ClassVar, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 OUTPUT = "prediction"
 """Name under which the model's own output is a feature; an input feature of that name is not monitored."""
@@ -97,8 +97,10 @@ class Reference(Struct, frozen=True):
     """Features that were seen and are not monitored: identifiers, clocks, those over the limit."""
     classes: tuple[str, ...] = ()
     tally: tuple[int, ...] = ()
-    """Outcomes of the reference in the layout of `layout.py` for `classes`; empty when it had no labels."""
+    """Written by versions before `measured`, and part of their digests."""
     version: str = ""
+    measured: bytes | UnsetType = UNSET
+    """How the model did on its events, as `baseline.py` stores it."""
 
     @property
     def monitored(self) -> tuple[Feature, ...]:
@@ -129,9 +131,9 @@ def sealed(reference: Reference) -> Reference:
     return msgspec.structs.replace(reference, version=hashlib.sha256(body).hexdigest()[:16])
 
 
-def with_outcomes(reference: Reference, classes: tuple[str, ...], tally: tuple[int, ...]) -> Reference:
+def with_performance(reference: Reference, measured: bytes) -> Reference:
     """The reference with the performance it had, which makes it another version."""
-    return sealed(msgspec.structs.replace(reference, classes=classes, tally=tally))
+    return sealed(msgspec.structs.replace(reference, measured=measured))
 
 
 def to_bytes(reference: Reference) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.config import Rule
+from stream.monitor.change import Bounds, is_change
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.machine import Event, Phase, Reason, RuleState, Transition, step, tick_end
 from stream.monitor.watch import minimum
@@ -22,18 +23,27 @@ Flags = npt.NDArray[np.bool_]
 
 
 def scan(
-    rule: Rule, state: RuleState, times: Floats, values: Floats, samples: Ints, *, until: float | None = None
+    rule: Rule,
+    state: RuleState,
+    times: Floats,
+    values: Floats,
+    samples: Ints,
+    *,
+    until: float | None = None,
+    bounds: Bounds | None = None,
 ) -> list[Transition]:
     """Moves a rule with bounds over evaluations at tick ends, in order; changes `state`.
 
     `times` never fall, within and between calls. `until` says that event time has come so far without a further
-    evaluation (default: the last of `times`); after it, no evaluation at or before `until` may follow. Costs a few
-    microseconds however many evaluations there are, as long as an inactive rule's bounds are not crossed.
+    evaluation (default: the last of `times`); after it, no evaluation at or before `until` may follow. `bounds` are
+    those of a rule by change. Costs a few microseconds however many evaluations there are, as long as an inactive
+    rule's bounds are not crossed.
     """
-    if state.phase is not Phase.INACTIVE or _beyond(values, rule.above, rule.below).any():
-        return _walk(rule, state, times, values, samples, until=until)
+    above, below = (rule.above, rule.below) if bounds is None else (bounds.above, bounds.below)
+    if state.phase is not Phase.INACTIVE or _beyond(values, above, below).any():
+        return _walk(rule, state, times, values, samples, until=until, bounds=bounds)
     if len(times):
-        _remember(state, times, values, samples)
+        _remember(state, times, values, samples, bounds)
     return []
 
 
@@ -50,22 +60,30 @@ def reason(rule: Rule, state: RuleState) -> Reason:
 
 
 def _walk(
-    rule: Rule, state: RuleState, times: Floats, values: Floats, samples: Ints, *, until: float | None
+    rule: Rule,
+    state: RuleState,
+    times: Floats,
+    values: Floats,
+    samples: Ints,
+    *,
+    until: float | None,
+    bounds: Bounds | None,
 ) -> list[Transition]:
     """`scan` where something may happen: from change to change, with the last evaluation as row 0."""
     t = np.concatenate(([state.time], times))
     v = np.concatenate(([state.value], values))
     n = np.concatenate(([state.samples], samples))
+    by = _Judged(rule, state, v, bounds)
     end = float(t[-1]) if until is None else max(until, float(t[-1]))
     known = ~np.isnan(v) & (n >= minimum(rule))
-    true = known & _beyond(v, rule.above, rule.below)
+    true = known & _beyond(v, by.above, by.below)
     not_true = np.flatnonzero(known & ~true)
     is_true = np.flatnonzero(true)
     sent: list[Transition] = []
 
     def move(row: int, event: Event, at: float, why: Reason) -> None:
         state.value, state.samples = float(v[row]), int(n[row])
-        step(state, event, at, why, sent)
+        step(state, event, at, why, sent, reference=by.reference(row))
 
     row = 1  # the first that has not been applied
     while True:
@@ -88,23 +106,67 @@ def _walk(
                 continue
             if then == _NEVER or max(due, t[then]) > end:
                 break
-            state.bound = _crossed(rule, float(v[then]))
+            state.bound, state.side = by.crossed(then)
             move(then, Event.DUE, max(due, float(t[then])), _why(rule, state))
             row = then + 1
         else:
-            row = _next(np.flatnonzero(known & ~_keeping(rule, state.bound, v)), row)
+            row = _next(np.flatnonzero(known & ~by.keeping(state)), row)
             if row == _NEVER:
                 break
             move(row, Event.FALSE, float(t[row]), Reason.RECOVERED)
             state.cooled = float(t[row]) + rule.cooldown
             row += 1
-    _remember(state, t, v, n)
+    if len(times):
+        _remember(state, times, values, samples, bounds)
+    else:
+        state.value, state.samples = float(v[0]), int(n[0])
     holding = state.phase is Phase.PENDING and bool(known[-1])
     state.due = _earliest(rule, state) if holding else None
     return sent
 
 
+class _Judged:
+    """Values, and the bounds that each is judged by: one for all, or those of a rule by change, row by row."""
+
+    def __init__(self, rule: Rule, state: RuleState, values: Floats, bounds: Bounds | None) -> None:
+        self._rule, self._values = rule, values
+        self.above: Floats | float | None = rule.above
+        self.below: Floats | float | None = rule.below
+        self._bounds: Bounds | None = None
+        if is_change(rule):
+            # What a firing alert recovers at is asked of new rows only.
+            first = Bounds(*(np.array([each]) for each in (state.above, state.below, _NAN, _NAN, state.reference)))
+            self._bounds = first if bounds is None else _joined(first, bounds)
+            self.above, self.below = self._bounds.above, self._bounds.below
+
+    def reference(self, row: int) -> float | None:
+        """What a row is compared with."""
+        return None if self._bounds is None else float(self._bounds.reference[row])
+
+    def crossed(self, row: int) -> tuple[float | None, int]:
+        """The bound that a row is beyond, and its side: 1 above, -1 below."""
+        above, below = (float(each[row]) if isinstance(each, np.ndarray) else each for each in (self.above, self.below))
+        return (above, 1) if above is not None and self._values[row] > above else (below, -1)
+
+    def keeping(self, state: RuleState) -> Flags:
+        """Which values keep an alert firing: on the side that it crossed, `recover` takes the bound's place."""
+        bounds = self._bounds
+        if bounds is not None:
+            sides = (bounds.above, bounds.recover_below) if state.side < 0 else (bounds.recover_above, bounds.below)
+            return _beyond(self._values, *sides)
+        above, below, recover = self._rule.above, self._rule.below, self._rule.recover
+        if isinstance(recover, float | int):
+            above, below = (recover, below) if state.bound == above else (above, recover)
+        return _beyond(self._values, above, below)
+
+
+def _joined(first: Bounds, bounds: Bounds) -> Bounds:
+    """Row 0, then the others."""
+    return Bounds(*(np.concatenate((getattr(first, name), getattr(bounds, name))) for name in Bounds.__struct_fields__))
+
+
 _NEVER = 2**62
+_NAN = math.nan
 
 
 def _next(rows: npt.NDArray[np.intp], start: int) -> int:
@@ -113,27 +175,18 @@ def _next(rows: npt.NDArray[np.intp], start: int) -> int:
     return int(rows[found]) if found < len(rows) else _NEVER
 
 
-def _remember(state: RuleState, times: Floats, values: Floats, samples: Ints) -> None:
+def _remember(state: RuleState, times: Floats, values: Floats, samples: Ints, bounds: Bounds | None) -> None:
     state.time, state.value, state.samples = float(times[-1]), float(values[-1]), int(samples[-1])
+    if bounds is not None:
+        state.above, state.below = float(bounds.above[-1]), float(bounds.below[-1])
+        state.reference = float(bounds.reference[-1])
 
 
-def _beyond(values: Floats, above: float | None, below: float | None) -> Flags:
+def _beyond(values: Floats, above: Floats | float | None, below: Floats | float | None) -> Flags:
     """Which values are beyond a bound; NaN is not."""
     if below is None:
         return values > (math.inf if above is None else above)
     return values < below if above is None else (values > above) | (values < below)
-
-
-def _keeping(rule: Rule, bound: float | None, values: Floats) -> Flags:
-    """Which values keep an alert firing that crossed `bound`: on that side `recover` takes the bound's place."""
-    above, below = rule.above, rule.below
-    if rule.recover is not None:
-        above, below = (rule.recover, below) if bound == above else (above, rule.recover)
-    return _beyond(values, above, below)
-
-
-def _crossed(rule: Rule, value: float) -> float | None:
-    return rule.above if rule.above is not None and value > rule.above else rule.below
 
 
 def _why(rule: Rule, state: RuleState) -> Reason:

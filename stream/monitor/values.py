@@ -8,36 +8,70 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
-from stream.monitor import performance
+from stream.monitor import intervals, performance
 from stream.monitor import quality as qualities
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.course import Course
 from stream.monitor.features import FeatureLayout
-from stream.monitor.layout import OUTCOMES
+from stream.monitor.intervals import Interval
+from stream.monitor.layout import OUTCOMES, Layout
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
-from stream.monitor.watch import FEATURE_SIGNAL
+from stream.monitor.watch import FEATURE_SIGNAL, METRICS
 from stream.monitor.window import Window
 
 if TYPE_CHECKING:
+    from stream.monitor.look import Flow, Look
     from stream.monitor.model import ModelMonitor
-    from stream.monitor.watches import Flow, Look, Watch
+    from stream.monitor.watches import Watch
 
 
-def service(name: str, look: Look, window: Window, number: int, segment: int) -> tuple[Floats, Ints]:
+class Names(Struct, frozen=True):
+    """What gives sums their meaning."""
+
+    layout: Layout | None
+    classes: list[str]
+    segments: list[str]
+
+    def code(self, segment: str) -> int | None:
+        """The row of a segment."""
+        return self.segments.index(segment) if segment in self.segments else None
+
+
+def metric(name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints) -> tuple[Floats, Ints]:
+    """Values and samples at tick ends of a metric of performance or service; `tallies` are those of the segment."""
+    if name in METRICS:
+        return service(name, course, window, segment, tallies)
+    if names.layout is None:
+        return np.full(len(course.ticks), np.nan), np.zeros(len(course.ticks), np.int64)
+    if performance.from_scores(name):
+        return scored(name, course, window, segment, names, tallies)
+    return performance.evaluate(names.layout, tallies, name, names.classes)
+
+
+def interval(name: str, names: Names, tally: Ints, value: float, samples: int) -> Interval | None:
+    """The 95 % interval of a metric of one tally; None where none is known."""
+    if name in METRICS:
+        return intervals.wilson(value, samples) if METRICS[name].share else None
+    if names.layout is None or not len(tally):
+        return None
+    return performance.interval(names.layout, tally, name, names.classes, value)
+
+
+def service(name: str, course: Course, window: Window, segment: int, tallies: Ints) -> tuple[Floats, Ints]:
     """Values and samples at tick ends of a metric of predictions as such."""
-    traffic = look.course.traffics(window, segment)
+    traffic = course.traffics(window, segment)
     predictions = traffic[:, PREDICTIONS]
     if name.startswith("latency_p"):
-        counts = look.course.latencies(window)
+        counts = course.latencies(window)
         return latency_quantile(counts, float(name.removeprefix("latency_p")) / 100.0) * 1000.0, counts.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         if name == "prediction_error_rate":
             return traffic[:, ERRORS] / predictions, predictions
         if name == "throughput":
             return predictions / window.seconds, predictions
-        width = look.m.layout is not None
-        labelled = look.tallies(number, segment)[:, OUTCOMES] if width else np.zeros(len(predictions), np.int64)
+        labelled = tallies[:, OUTCOMES] if tallies.shape[1] else np.zeros(len(predictions), np.int64)
         return labelled / predictions, predictions
 
 
@@ -56,22 +90,26 @@ def latency_quantile(counts: Ints, share: float | Floats) -> Floats:
     return np.where(total > 0, quantile, np.nan)
 
 
+def cause(name: str) -> str:
+    """What is wrong with the values that a metric of a feature counts."""
+    return name.rpartition("_")[0]
+
+
 def quality(name: str, layout: FeatureLayout, counts: Ints, feature: str) -> tuple[Floats, Ints]:
     """Values and samples of a share of bad values of one feature, or of its rise over the reference."""
-    what = name.split("_", maxsplit=1)[0]
+    what = cause(name)
     observed = qualities.share(layout, counts, feature, what)
     if name.endswith("_rise"):
         observed = observed - qualities.reference_share(layout, feature, what)
     return observed, qualities.total(layout, counts, feature)
 
 
-def scored(name: str, course: Course, window: Window, segment: int, m: ModelMonitor) -> tuple[Floats, Ints]:
+def scored(name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints) -> tuple[Floats, Ints]:
     """Values and samples at tick ends of a metric that needs the scores' order."""
-    assert m.layout is not None
+    assert names.layout is not None
     rows, ends = course.outcome_rows(window, segment)
     from_window = window.sums.scores.get(segment, [])
     sums = type(window.sums)(scores={segment: [histogram.copy() for histogram in from_window]})
-    tallies = course.tallies(window, segment)
     observed = np.full(len(course.ticks), np.nan)
     done = 0
     for tick, end in enumerate(ends.tolist()):
@@ -81,7 +119,7 @@ def scored(name: str, course: Course, window: Window, segment: int, m: ModelMoni
         elif tick:
             observed[tick] = observed[tick - 1]
             continue
-        value = performance.score_metric(name, m.layout, sums.scores[segment], m.classes.names)
+        value = performance.score_metric(name, names.layout, sums.scores[segment], names.classes)
         observed[tick] = np.nan if value is None else value
     return observed, tallies[:, OUTCOMES]
 

@@ -24,21 +24,27 @@ class Watched(Struct, frozen=True):
     counted: str
     """What its samples are."""
     per_feature: bool = False
+    share: bool = False
+    """It is a share of its samples, so its interval is known."""
 
 
 ESTIMATED = "estimated_"
 """What the name of a performance metric begins with when it is estimated without labels."""
 
 METRICS: dict[str, Watched] = {
-    "prediction_error_rate": Watched("service", "share of predictions that failed", "predictions"),
+    "prediction_error_rate": Watched("service", "share of predictions that failed", "predictions", share=True),
     "latency_p50": Watched("service", "median latency of predictions in milliseconds", "predictions"),
     "latency_p95": Watched("service", "95 % quantile of the latency of predictions in milliseconds", "predictions"),
     "latency_p99": Watched("service", "99 % quantile of the latency of predictions in milliseconds", "predictions"),
     "throughput": Watched("traffic", "predictions per second", "predictions"),
     "coverage": Watched("labels", "share of predictions that have their label", "predictions"),
-    "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True),
-    "invalid_rate": Watched("data_quality", "share of values of the wrong type or not finite", "predictions", True),
-    "unseen_rate": Watched("data_quality", "share of values that the reference does not know", "predictions", True),
+    "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True, True),
+    "invalid_rate": Watched(
+        "data_quality", "share of values of the wrong type or not finite", "predictions", True, True
+    ),
+    "unseen_rate": Watched(
+        "data_quality", "share of values that the reference does not know", "predictions", True, True
+    ),
     "missing_rise": Watched("data_quality", "missing_rate minus that of the reference", "predictions", True),
     "invalid_rise": Watched("data_quality", "invalid_rate minus that of the reference", "predictions", True),
     "unseen_rise": Watched("data_quality", "unseen_rate minus that of the reference", "predictions", True),

@@ -13,8 +13,7 @@ from stream.cli import app, spread
 from stream.config import Config, Model, Reference
 from stream.configfile import parse
 from stream.effects import Clock, StoredRecord
-from stream.monitor.layout import Layout
-from stream.monitor.performance import evaluate
+from stream.monitor.baseline import Baseline
 from stream.monitor.reference import from_bytes, to_bytes
 from stream.profile import NoReference, build, references
 from stream.shard import Shard
@@ -64,8 +63,13 @@ def test_it_is_what_a_worker_makes_of_its_first_events(files: tuple[Path, Path])
 def test_outcomes_of_the_reference_are_kept_however_late_they_came(files: tuple[Path, Path]) -> None:
     made = build(Config(), "m", [files[0]], [files[1]])
     predictions, labels = events()
-    tally = np.array(made.tally)
-    value, samples = evaluate(Layout("multiclass", len(made.classes)), tally, "accuracy", made.classes)
+    baseline = Baseline()
+    assert isinstance(made.measured, bytes)
+    baseline.give(made.measured)
+    assert baseline.given is not None
+    found = baseline.measured("accuracy", "all", baseline.given)
+    assert found is not None
+    value, samples = found.values[0], found.samples[0]
     assert samples == N
     expected = accuracy_score([e["label"] for e in labels], [e["prediction"] for e in predictions])
     assert value == pytest.approx(expected, abs=1e-12)

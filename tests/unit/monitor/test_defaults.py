@@ -39,6 +39,7 @@ def test_default_rules_are_sound(task: Task) -> None:
             assert rule.metric in METRICS
         if rule.recover is not None:
             assert rule.above is not None
+            assert isinstance(rule.recover, float)
             assert rule.recover < rule.above
         assert rule.window is None, "models have windows of their own"
         msgspec.convert(msgspec.to_builtins(rule), Rule)

@@ -21,7 +21,7 @@ from stream.monitor.reference import (
     from_bytes,
     sealed,
     to_bytes,
-    with_outcomes,
+    with_performance,
 )
 from stream.monitor.reference_builder import ReferenceBuilder, from_events
 
@@ -43,8 +43,9 @@ def test_the_version_says_what_is_in_it() -> None:
     reference = from_events(ROWS, None, None, Limits(), "first 300")
     assert from_events(ROWS, None, None, Limits(), "first 300").version == reference.version
     assert from_events(ROWS[:-1], None, None, Limits(), "first 300").version != reference.version
-    scored = with_outcomes(reference, ("no", "yes"), (1, 2, 3))
+    scored = with_performance(reference, b"how it did")
     assert scored.version != reference.version
+    assert b"measured" not in to_bytes(reference)  # as earlier versions wrote it
     assert from_bytes(to_bytes(scored)) == scored
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.config import Rule
+from stream.monitor import change
 from stream.monitor.machine import MACHINE, Event, Phase, Reason, RuleState, Transition, step
 from stream.monitor.rules import reason, scan
 
@@ -139,7 +140,7 @@ def by_tick(rule: Rule, rows: Sequence[Row]) -> list[tuple[str, float, float]]:
         value, samples = row.get(time, (value, samples))
         if not math.isnan(value) and samples >= (rule.min_samples or 0):
             above = rule.recover if firing and rule.recover is not None else rule.above
-            assert above is not None
+            assert isinstance(above, float)
             if value > above:
                 since = time if since is None else since
                 if not firing and time >= max(since + rule.hold, cooled):
@@ -207,3 +208,36 @@ def test_every_pair_that_the_machine_does_not_name_changes_nothing() -> None:
             following, alert = MACHINE.get((phase, event), (phase, None))
             assert state.phase is following
             assert [t.state for t in sent] == ([] if alert is None else [alert])
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(4, 6), st.integers(0, 20)), min_size=2, max_size=40),
+    st.sets(st.integers(1, 39)),
+    st.sampled_from([0.0, 1.0, 2.5]),
+    st.sampled_from([0.0, 3.0]),
+)
+@settings(max_examples=300)
+def test_a_change_is_a_bound_on_the_distance_from_the_reference(
+    rows: list[tuple[int, int, int]], cuts: set[int], hold: float, cooldown: float
+) -> None:
+    """Against a reference that moves, in any slicing, both ways, with hysteresis."""
+    common = {"name": "r", "min_samples": 5, "for": hold, "cooldown": cooldown}
+    by_change = msgspec.convert({**common, "metric": "mae", "drop": 2.0, "rise": 3.0, "recover": 1.0}, Rule)
+    times = np.arange(len(rows)) / 2.0
+    value, reference, samples = (np.array([row[i] for row in rows], np.float64) for i in range(3))
+    state, sent = RuleState(), []
+    for part in np.split(np.arange(len(rows)), sorted(cut for cut in cuts if cut < len(rows))):
+        observed = value[part]
+        bounds = change.bounds(by_change, observed, reference[part], lambda _: (None, None))
+        sent += scan(by_change, state, times[part], observed, samples[part].astype(np.int64), bounds=bounds)
+    expected: list[tuple[str, float, float]] = []
+    plain = {"below": -2.0, "above": 3.0}
+    away, whole = value - reference, RuleState()
+    # One side at a time: `recover` of a plain rule is one number, of a change it is a distance on either side.
+    rule = msgspec.convert({**common, "metric": "mae", **plain}, Rule)
+    for at in range(len(rows)):
+        fell = whole.bound == rule.below
+        back = msgspec.structs.replace(rule, recover=-1.0 if fell else 1.0)
+        expected += story(scan(back, whole, times[at : at + 1], away[at : at + 1], samples[at : at + 1].astype(int)))
+    assert story(sent) == expected
+    assert all(t.reference in reference for t in sent)

@@ -1,0 +1,271 @@
+"""What rules see of a chunk of events at its tick ends, and what is known besides when one of them fires.
+
+Invariant: what is seen at a tick is a function of the windows' sums at that tick, whatever chunk it stands in; sums
+that several rules need are made once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec import Struct
+
+from stream.config import Rule
+from stream.events import Explanation, FeatureShare, Prediction, SegmentShare, Span
+from stream.monitor import change, drift, explain, performance, quality, values
+from stream.monitor.alerts import Evidence
+from stream.monitor.change import Bounds, Spread, is_change
+from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.course import Course
+from stream.monitor.estimate import Expected
+from stream.monitor.intervals import Interval, wilson
+from stream.monitor.join import Incoming
+from stream.monitor.layout import OUTCOMES
+from stream.monitor.machine import TICK, RuleState, Transition
+from stream.monitor.pane import PREDICTIONS
+from stream.monitor.values import Names
+from stream.monitor.watch import ESTIMATED, METRICS, MIN_SAMPLES, kind, minimum
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+    from stream.monitor.watches import Watch
+
+NOTHING: Floats = np.empty(0)
+NO_SAMPLES: Ints = np.empty(0, np.int64)
+
+
+class Flow(Struct):
+    """What detectors and absence rules need of a chunk, besides its sums."""
+
+    events: list[Prediction]
+    waiting: Incoming
+    outcomes: Outcomes
+    latency: Floats
+    """Seconds; NaN where none came."""
+    label_ticks: Ints
+
+
+class Seen(Struct):
+    """What a rule with bounds sees: its values at some tick ends, and the samples behind them."""
+
+    times: Floats
+    values: Floats
+    samples: Ints
+    bounds: Bounds | None = None
+    """Of a rule by change."""
+
+
+class Look:
+    """What rules see of one chunk; sums that several rules need are made once."""
+
+    def __init__(self, course: Course | None, flow: Flow | None, m: ModelMonitor, drift_ticks: Ints) -> None:
+        self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
+        self._tallies: dict[tuple[int, int], Ints] = {}
+        self._cells: dict[int, Ints] = {}
+        self._distances: dict[tuple[int, str], Floats] = {}
+        self._expected: dict[tuple[int, int], list[Expected]] = {}
+        self._explained: dict[tuple[int, int, str | None], Explanation] = {}
+
+    @property
+    def course(self) -> Course:
+        """The chunk."""
+        assert self._course is not None
+        return self._course
+
+    def seen(self, what: str, state: RuleState) -> Floats:
+        """Tick ends at which predictions or labels came; for labels, the model's beginning first."""
+        if self.flow is None:
+            return NOTHING
+        predictions, labels = np.unique(self.course.traffic.tick), np.unique(self.flow.label_ticks)
+        ticks = predictions if what == "predictions" else labels
+        if what == "labels" and state.time == -math.inf and len(predictions):
+            ticks = np.union1d(predictions[:1], labels)
+        return ends_of(ticks)
+
+    def tallies(self, window: int, segment: int) -> Ints:
+        """Running tallies, shape (T, width)."""
+        key = window, segment
+        if key not in self._tallies:
+            self._tallies[key] = self.course.tallies(self.m.windows[window], segment)
+        return self._tallies[key]
+
+    def metric(self, watch: Watch) -> Seen | None:
+        """What a rule sees of its metric; None when nothing that it depends on has changed."""
+        m, name = self.m, watch.rule.metric
+        segment = m.segments.code(watch.subject.segment)
+        if name is None or segment is None:
+            return None
+        if name.startswith(ESTIMATED):
+            return self._estimated(watch, name.removeprefix(ESTIMATED), segment)
+        if name not in METRICS:
+            quiet = self.flow is not None and not len(self.course.outcomes) and not m.baseline.fresh
+            if m.layout is None or quiet:
+                return None
+        elif watch.subject.feature is not None:
+            return self._quality(watch, name)
+        elif self.flow is not None and not len(self.course.traffic) and name != "coverage":
+            return None
+        window, tallies = m.windows[watch.window], self.tallies(watch.window, segment)
+        observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
+        return self._compared(watch, name, Seen(self.course.ends, observed, samples), slice(None), tallies)
+
+    @property
+    def names(self) -> Names:
+        """What gives the model's sums their meaning."""
+        return Names(self.m.layout, self.m.classes.names, self.m.segments.names)
+
+    def _compared(self, watch: Watch, name: str, seen: Seen, at: Ints | slice, tallies: Ints | None = None) -> Seen:
+        """What a rule by change sees: values are undefined where the reference is. `at`: which of the chunk's ticks."""
+        rule, baseline = watch.rule, self.m.baseline
+        if not is_change(rule):
+            return seen
+        found = baseline.measured(name, watch.subject.segment, self.names)
+        reference = np.full(len(seen.times), np.nan)
+        if found is not None and baseline.complete:
+            enough = min(minimum(rule), MIN_SAMPLES)
+            normal = np.where(found.samples >= enough, found.values, np.nan)
+            reference = np.broadcast_to(normal, len(self.course.ticks))[at].copy()
+            if baseline.given is None:
+                reference[self.course.ticks[at] < baseline.tick] = np.nan
+
+        def spread(row: int) -> tuple[Interval | None, Interval | None]:
+            assert found is not None
+            assert tallies is not None
+            same = 0 if len(found.values) == 1 else row
+            mine = values.interval(name, self.names, tallies[row], float(seen.values[row]), int(seen.samples[row]))
+            kept = float(found.values[same]), int(found.samples[same])
+            return mine, values.interval(name, found.names, found.tallies[same], *kept)
+
+        return _bounded(rule, seen, reference, spread)
+
+    def _estimated(self, watch: Watch, name: str, segment: int) -> Seen | None:
+        """What calibrated scores say of a metric, at the ticks at which drift is judged."""
+        m, key = self.m, (watch.window, segment)
+        if m.layout is None or not m.estimator.curves or not len(self._drift_ticks):
+            return None
+        if key not in self._expected:
+            guesses = self.course.guesses(m.windows[watch.window], segment, self._drift_ticks)
+            self._expected[key] = [Expected(counts, m.estimator, m.layout) for counts in guesses]
+        expected = self._expected[key]
+        observed = np.array([each.value(name, m.classes.names) for each in expected], np.float64)
+        samples = np.array([each.samples for each in expected], np.int64)
+        seen = Seen(self.course.ends[self._drift_ticks], observed, samples)
+        return self._compared(watch, name, seen, self._drift_ticks)
+
+    def cells(self, window: int) -> Ints:
+        """Running feature histograms at the ticks at which drift is judged."""
+        if window not in self._cells:
+            self._cells[window] = self.course.features(self.m.windows[window], self._drift_ticks)
+        return self._cells[window]
+
+    def drift(self, watch: Watch) -> Seen | None:
+        """Times, values and samples of a distance to the reference."""
+        layout, feature = self.m.normal.layout, watch.subject.feature
+        if layout is None or feature is None or not len(self._drift_ticks) or feature not in layout.names:
+            return None
+        counts, test = self.cells(watch.window), watch.rule.test or "psi"
+        key = watch.window, test
+        if key not in self._distances:
+            self._distances[key] = drift.every(layout, counts, test)
+        observed = self._distances[key][:, layout.names.index(feature)]
+        return Seen(self.course.ends[self._drift_ticks], observed, drift.samples(layout, counts, feature))
+
+    def _quality(self, watch: Watch, name: str) -> Seen | None:
+        layout, feature = self.m.normal.layout, watch.subject.feature
+        if layout is None or feature is None or feature not in layout.names or not len(self._drift_ticks):
+            return None
+        observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
+        seen, rule = Seen(self.course.ends[self._drift_ticks], observed, samples), watch.rule
+        if not is_change(rule):
+            return seen
+        share = quality.reference_share(layout, feature, values.cause(name))
+        rows = layout.reference.rows
+
+        def spread(row: int) -> tuple[Interval | None, Interval | None]:
+            return wilson(float(observed[row]), int(samples[row])), wilson(share, rows)
+
+        return _bounded(rule, seen, np.full(len(observed), share), spread)
+
+    def evidence(self, watch: Watch, transition: Transition) -> Evidence:
+        """What is known beside the value, as of the transition's tick."""
+        m = self.m
+        note = "" if watch.guard is None else watch.guard.words
+        if not m.windows:
+            return Evidence(version=self._version_at(transition.time), note=note)
+        window, segment = m.windows[watch.window], m.segments.code(watch.subject.segment) or 0
+        tally, predictions = self._at(transition.time, watch.window, segment)
+        name, bounds = watch.rule.metric, None
+        if name is not None and name not in METRICS and m.layout is not None and len(tally):
+            bounds = performance.interval(m.layout, tally, name, m.classes.names, transition.value)
+        lower, upper = bounds if bounds is not None else (None, None)
+        labelled = int(tally[OUTCOMES]) if len(tally) else 0
+        return Evidence(
+            lower=lower,
+            upper=upper,
+            window=Span(max(0.0, window.first * m.spec.pane), transition.time),
+            version=self._version_at(transition.time),
+            coverage=labelled / predictions if predictions else None,
+            explanation=self._explanation(watch, transition),
+            note=note,
+        )
+
+    def _version_at(self, time: float) -> str | None:
+        """The newest version that predictions had named by the end of a tick."""
+        if self.flow is not None:
+            ends = ends_of(self.flow.waiting.tick)
+            for event in reversed(self.flow.events[: int(np.searchsorted(ends, time, side="right"))]):
+                if event.version is not None:
+                    return event.version
+        return self.m.version
+
+    def _explanation(self, watch: Watch, transition: Transition) -> Explanation | None:
+        """What explains an alert, from the sums at the transition's tick."""
+        m, number, rule = self.m, watch.window, watch.rule
+        if transition.state != "firing" or kind(rule) not in explain.EXPLAINED:
+            return None
+        whole = watch.subject.segment == "all"
+        at = self._position(transition.time)
+        key = at, number, rule.metric if whole else watch.subject.segment
+        if key in self._explained:
+            return self._explained[key]
+        window = m.windows[number]
+        segments: list[SegmentShare] = []
+        features: list[FeatureShare] = []
+        if whole and m.layout is not None and len(m.segments.names) > 1:
+            added = [] if at < 0 else self.course.added(at)
+            segments = explain.segments(m.layout, m.panes, window, added, m.segments.names, rule.metric)
+        if m.normal.layout is not None:
+            counts = window.sums.features if at < 0 else self.course.features(window, np.array([at]))[0]
+            features = explain.features(m.normal.layout, counts)
+        found = self._explained[key] = Explanation(segments, features)
+        return found
+
+    def _position(self, time: float) -> int:
+        """The chunk's last tick that ends until `time`; -1 when there is none."""
+        return -1 if self._course is None else int(np.searchsorted(self._course.ends, time, side="right")) - 1
+
+    def _at(self, time: float, number: int, segment: int) -> tuple[Ints, int]:
+        """A segment's tally and predictions in a window at the end of a tick; an empty tally when there is none."""
+        window = self.m.windows[number]
+        at = self._position(time)
+        if at >= 0:
+            predictions = int(self.course.traffics(window, segment)[at, PREDICTIONS])
+            return self.tallies(number, segment)[at], predictions
+        sums = window.sums
+        tally = sums.tally[segment] if segment < len(sums.tally) else np.empty(0, np.int64)
+        return tally, int(sums.traffic[segment, PREDICTIONS]) if segment < len(sums.traffic) else 0
+
+
+def _bounded(rule: Rule, seen: Seen, reference: Floats, spread: Spread) -> Seen:
+    bounds = change.bounds(rule, seen.values, reference, spread)
+    undefined = np.isnan(reference)
+    for said, bound in ((rule.drop, bounds.below), (rule.rise, bounds.above)):
+        if said is not None:
+            undefined |= np.isnan(bound)
+    return Seen(seen.times, np.where(undefined, np.nan, seen.values), seen.samples, bounds)
+
+
+def ends_of(ticks: Ints) -> Floats:
+    return ((ticks + 1) * TICK).astype(np.float64)
