@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from stream.config import Config
+    from stream.effects import Side
 
 FAILED, BAD_USAGE = 1, 2
 
@@ -90,10 +91,24 @@ def replay(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")],
     labels: Labels = None,
     slice_size: Annotated[int, typer.Option("--slice", min=1, metavar="N", help="Records at a time.")] = 5000,
+    report: Annotated[
+        bool, typer.Option("--report", help="Also write report.html: what happened, in one page.")
+    ] = False,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", metavar="FILE", help="Times known to be bad (YAML or JSON lines): judges each rule."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="FILE", help="A second configuration, to see beside the first."),
+    ] = None,
 ) -> None:
     """Runs the same engine over recorded events, in event-time order and without a broker."""
     settings = _load(config)
     _there([*predictions, *(labels or [])])
+    if report or truth or compare:
+        _report(config, settings, {"predictions": predictions, "labels": labels or []}, out, slice_size, truth, compare)
+        return
     from stream.console.progress import reading, summarise
     from stream.recorded import UnreadableFile
     from stream.replay import replay as rerun
@@ -110,6 +125,41 @@ def replay(
     except (UnreadableFile, OSError) as error:
         _fail(str(error))
     summarise(summary, out)
+
+
+def _report(
+    config: Path,
+    settings: Config,
+    recorded: dict[Side, list[Path]],
+    out: Path,
+    slice_size: int,
+    truth: Path | None,
+    compare: Path | None,
+) -> None:
+    """A replay with its page; the second configuration's results go to `compared` inside the folder."""
+    from stream.configfile import ConfigurationError
+    from stream.console.progress import reading, summarise
+    from stream.recorded import UnreadableFile
+    from stream.report.write import COMPARED, FILE, Asked, backtest, labels_of
+
+    others = [] if compare is None else [(compare, _load(compare))]
+    files = [config, *(path for path, _ in others)]
+    asked = [
+        Asked(label, each, out if number == 0 else out / COMPARED)
+        for number, (label, each) in enumerate(
+            zip(labels_of(files), [settings, *(other for _, other in others)], strict=True)
+        )
+    ]
+    try:
+        with reading([*recorded["predictions"], *recorded["labels"]] * len(asked)) as progress:
+            runs = backtest(asked, recorded, truth, out / FILE, slice_size=slice_size, progress=progress)
+    except ConfigurationError as error:
+        _refuse(str(error))
+    except (UnreadableFile, OSError) as error:
+        _fail(str(error))
+    for run, each in zip(runs, asked, strict=True):
+        summarise(run.summary, each.out)
+    _say(f"report: {out / FILE}")
 
 
 @app.command()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +35,9 @@ FILES: Mapping[Channel, str] = {
 """What is written, one record a line; artifacts go to the folder `models`."""
 
 REGISTRY = "models"
+
+Observer: TypeAlias = Callable[[Shard, Sequence[Outgoing]], None]
+"""Sees the shard after each slice, and what was decided in it. It may take `ModelMonitor.parted`."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -59,6 +62,7 @@ def replay(
     *,
     slice_size: int = SLICE,
     progress: Progress = lambda _: None,
+    observer: Observer | None = None,
 ) -> Summary:
     """Runs recorded events through a shard and writes what it decides into `out`, which is made when missing.
 
@@ -66,6 +70,7 @@ def replay(
     OSError.
     """
     shard = Shard(0, config, references(config))
+    shard.parts_kept = observer is not None
     events: dict[Side, int] = dict.fromkeys(SIDES, 0)
     start, end = None, None
     with Written(out) as written:
@@ -74,10 +79,16 @@ def replay(
             times = [batch[0].timestamp / 1000, batch[-1].timestamp / 1000] if batch else []
             start = min([*times, *([] if start is None else [start])], default=None)
             end = max([*times, *([] if end is None else [end])], default=None)
-            written.write(shard.apply({side: batch}, Clock(now=end or 0.0, behind=behind)))
+            decided = shard.apply({side: batch}, Clock(now=end or 0.0, behind=behind))
+            written.write(decided)
+            if observer is not None:
+                observer(shard, decided)
             shard.forget_effects()
         if end is not None:
-            written.write(shard.finish())
+            decided = shard.finish()
+            written.write(decided)
+            if observer is not None:
+                observer(shard, decided)
     return Summary(shard.view(), dict(written.counts), events, start, end)
 
 

@@ -81,6 +81,8 @@ class Shard:
         self._closed_at = -math.inf
         self._idle_from = 0.0
         self.urgent = False
+        self.parts_kept = False
+        """Panes that are forgotten are kept in `ModelMonitor.parted` of each model that is made from now on."""
         self.wanted: list[str] = []
         """Keys of stored rows that are needed before anything else is applied: `answer` brings them."""
 
@@ -255,6 +257,7 @@ class Shard:
             ):
                 return None
             model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
+            model.parted = [] if self.parts_kept else None
             self._models[name] = model
         return model
 

@@ -125,6 +125,8 @@ class ModelMonitor:
         """Panes below this one are final: no event is put into them any more."""
         self._kept = 0
         """Panes below this one are forgotten."""
+        self.parted: list[tuple[Pane, Layout | None]] | None = None
+        """Forgotten panes and what their tallies mean, for whoever wants them and empties this; None: nobody does."""
         self.version: str | None = None
         self.recent: list[Alert] = []
         self.alerts_total: dict[str, int] = {}
@@ -548,7 +550,9 @@ class ModelMonitor:
         # A window may reach back further than the horizon.
         kept = min(self.floor, *(window.first for window in self.windows)) if self.windows else self.floor
         for index in _between(self.panes, self._kept, kept):
-            del self.panes[index]
+            pane = self.panes.pop(index)
+            if self.parted is not None:
+                self.parted.append((pane, self.layout))
             self.changed.discard(index)
             self.gone.add(index)
         self._kept = max(kept, self._kept)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stream.cli import app, spread
+from stream.traffic import span
 
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 
@@ -74,6 +75,23 @@ def test_failures_exit_1_and_say_why(tmp_path: Path) -> None:
     result = call("schemas", "--out", configuration)
     assert result.exit_code == 1
     assert "c.yaml" in result.stderr
+
+
+def test_a_replay_with_a_page(tmp_path: Path) -> None:
+    for side in ("predictions", "labels"):
+        (tmp_path / side).write_bytes(b"".join(e.value + b"\n" for e in span(5.0, rate=20.0) if e.side == side))
+    recorded = ["--predictions", tmp_path / "predictions", "--labels", tmp_path / "labels", "--out", tmp_path / "o"]
+    configuration = CONFIGURATIONS / "good" / "minimal.yaml"
+    truth = tmp_path / "truth.yaml"
+    truth.write_text("- {model: card-fraud, start: 2026-01-01T00:00:01Z, end: 2026-01-01T00:00:02Z}")
+    result = call("replay", "-c", configuration, *recorded, "--report", "--truth", truth)
+    assert result.exit_code == 0, result.output
+    assert "report.html" in result.stdout
+    assert "card-fraud" in (tmp_path / "o" / "report.html").read_text()
+    truth.write_text("- {model: card-fraud, start: 5, end: 4}")
+    result = call("replay", "-c", configuration, *recorded, "--truth", truth)
+    assert result.exit_code == 2
+    assert "[0].end: found 4.0, expected a time after the start, 5.0" in result.stderr
 
 
 def test_schemas(tmp_path: Path) -> None:
