@@ -80,7 +80,14 @@ def test_failures_exit_1_and_say_why(tmp_path: Path) -> None:
 def test_a_replay_with_a_page(tmp_path: Path) -> None:
     for side in ("predictions", "labels"):
         (tmp_path / side).write_bytes(b"".join(e.value + b"\n" for e in span(5.0, rate=20.0) if e.side == side))
-    recorded = ["--predictions", tmp_path / "predictions", "--labels", tmp_path / "labels", "--out", tmp_path / "o"]
+    recorded: list[str | Path] = [
+        "--predictions",
+        tmp_path / "predictions",
+        "--labels",
+        tmp_path / "labels",
+        "--out",
+        tmp_path / "o",
+    ]
     configuration = CONFIGURATIONS / "good" / "minimal.yaml"
     truth = tmp_path / "truth.yaml"
     truth.write_text("- {model: card-fraud, start: 2026-01-01T00:00:01Z, end: 2026-01-01T00:00:02Z}")
