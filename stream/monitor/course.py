@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from stream.monitor import guesses
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.guesses import Counts
 from stream.monitor.layout import Layout
@@ -224,8 +225,7 @@ class Course:
             touched.setdefault(pane, set()).add(segment)
             if traffic.guesses is not None:
                 keys = _counted(traffic.guesses if len(rows) == len(traffic) else traffic.guesses[rows])
-                for sums in targets.of(pane):
-                    sums.guessed(segment).add(keys)
+                guesses.add([sums.guessed(segment) for sums in targets.of(pane)], keys)
             if segment:
                 continue
             latency = traffic.latency[rows]

@@ -77,32 +77,33 @@ class Estimator:
         """Shape (n, classes with scores): the keys of n predictions, -1 where no score came; None for no score."""
         if layout is None or layout.task == "regression" or not scores.size:
             return None
-        usable = (scores >= 0.0) & (scores <= 1.0)
-        if not usable.any():
+        usable = _usable(scores)
+        if usable is not None and not usable.any():
             return None
         before = len(self.grid.values)
-        places = self._places(scores, usable, new=True)
+        keys = self._places(scores, usable, new=True)
         self.changed = self.changed or len(self.grid.values) != before
         codes = layout.positive if layout.task == "binary" else np.arange(scores.shape[1])
-        keys = key(codes, predicted.astype(np.int64)[:, None], places)
-        return keys if usable.all() else np.where(usable, keys, -1)
+        keys += key(codes, predicted.astype(np.int64)[:, None], 0)
+        return keys if usable is None else np.where(usable, keys, -1)
 
     def learn(self, outcomes: Outcomes, layout: Layout | None) -> None:
         """Takes outcomes in, for the next time it is calibrated."""
         if layout is None or layout.task == "regression" or not len(outcomes):
             return
-        usable = (outcomes.scores >= 0.0) & (outcomes.scores <= 1.0)
-        if not usable.any():
+        scores = outcomes.scores
+        usable = _usable(scores)
+        if usable is not None and not usable.any():
             return
-        places = self._places(outcomes.scores, usable)
-        codes = np.array([layout.positive]) if layout.task == "binary" else np.arange(outcomes.scores.shape[1])
-        came_true = (outcomes.actual[:, None] == codes).astype(np.int64)
-        self._young.add(key(codes, came_true, places)[usable])
+        keys = self._places(scores, usable)
+        codes = np.array([layout.positive]) if layout.task == "binary" else np.arange(scores.shape[1])
+        keys += key(codes, outcomes.actual[:, None] == codes, 0)
+        self._young.add(keys.ravel() if usable is None else keys[usable])
         self.changed = True
 
-    def _places(self, scores: Floats, usable: npt.NDArray[np.bool_], *, new: bool = False) -> Ints:
+    def _places(self, scores: Floats, usable: npt.NDArray[np.bool_] | None, *, new: bool = False) -> Ints:
         """Places of scores, in order of events, then of classes; 0 where not usable."""
-        if usable.all():
+        if usable is None:
             return self.grid.places(scores.ravel(), new=new).reshape(scores.shape)
         places = np.zeros(scores.shape, np.int64)
         places[usable] = self.grid.places(scores[usable], new=new)
@@ -136,6 +137,13 @@ class Estimator:
         return known[1]
 
 
+def _usable(scores: Floats) -> npt.NDArray[np.bool_] | None:
+    """Which scores are probabilities; None: all of them."""
+    if scores.min() >= 0.0 and scores.max() <= 1.0:
+        return None
+    return (scores >= 0.0) & (scores <= 1.0)
+
+
 def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
     """The calibration of each class; none while fewer than two classes have come true."""
     from scipy.optimize import isotonic_regression  # takes a while to import
@@ -147,9 +155,10 @@ def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
     mixed = 0
     for code in np.unique(taken.code).tolist():
         rows = taken.code == code
-        hits, trials = np.zeros(PLACES), np.zeros(PLACES)
-        np.add.at(trials, taken.place[rows], state.counts[rows])
-        np.add.at(hits, taken.place[rows], state.counts[rows] * taken.answer[rows])
+        places, counts = taken.place[rows], state.counts[rows]
+        # Whole numbers below 2**53: exact in floats.
+        trials = np.bincount(places, counts, PLACES)
+        hits = np.bincount(places, counts * taken.answer[rows], PLACES)
         mixed += 0 < hits.sum() < trials.sum()
         seen = np.flatnonzero(trials)
         seen = seen[np.argsort(positions[seen], kind="stable")]
@@ -218,15 +227,17 @@ class Expected:
     def _ranks(self) -> dict[int, tuple[float, float, float]]:
         """ROC AUC, average precision and expected outcomes of each class."""
         found = {}
-        positions = self._grid.positions
+        ranks = self._grid.ranks
         for code, (place, counts, shares) in self._scored.items():
-            at, scores = np.unique(positions[place], return_inverse=True)
-            trials, hits = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+            scores = ranks[place]
+            trials, hits = np.zeros(PLACES, np.int64), np.zeros(PLACES, np.int64)
             np.add.at(trials, scores, counts)
             np.add.at(hits, scores, counts * shares)
-            positive: Floats = hits * np.float64(_UNIT)
-            binned = np.zeros(len(at), np.bool_)
+            binned = np.zeros(PLACES, np.bool_)
             binned[scores[place >= EXACT]] = True
+            seen = np.flatnonzero(trials)
+            trials, binned = trials[seen], binned[seen]
+            positive: Floats = hits[seen] * np.float64(_UNIT)
             found[code] = (*_ranked(positive, trials, binned), float(positive.sum()))
         return found
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as judge
 from sklearn.isotonic import IsotonicRegression
 
-from stream.monitor import estimate
+from stream.monitor import estimate, guesses
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
 from stream.monitor.estimate import Estimator, Expected
 from stream.monitor.guesses import EXACT, PLACES, Counts, Grid, key, parts
@@ -273,3 +273,48 @@ def test_names_that_are_not_estimated_are_refused() -> None:
     for name, task in (("log_loss", "binary"), ("accuracy", "regression"), ("acuracy", "binary")):
         with pytest.raises(ValueError, match="found"):
             estimate.check(name, task)  # type: ignore[arg-type]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.sampled_from([0.0, -0.0, 0.5, 1.0, 1e-300, *np.linspace(0, 1, 2000).tolist()])), max_size=6)
+)
+def test_places_are_those_of_a_dictionary(slices: list[list[float]]) -> None:
+    grid, known = Grid(), {value: place for place, value in enumerate(np.linspace(0.2, 0.3, 1000).tolist())}
+    grid.places(np.array(list(known)), new=True)
+    for scores in slices:
+        for score in scores:
+            if len(known) < EXACT:
+                known.setdefault(score, len(known))
+        places = grid.places(np.array(scores), new=True).tolist()
+        restored = Grid(grid.values).places(np.array(scores)).tolist()
+        for score, place, again in zip(scores, places, restored, strict=True):
+            assert place == again
+            assert place == known[score] if score in known else place >= EXACT
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40), st.sampled_from([0, 1 << 40])), max_size=12),
+    st.lists(st.integers(0, 2), max_size=12),
+)
+def test_what_is_counted_for_several_is_counted_in_each(adds: list[tuple[int, int, int]], read: list[int]) -> None:
+    """As panes and windows do: one begins with what another holds, and both go on together."""
+    rng = np.random.default_rng(12)
+    first, second, raw = Counts(), Counts(), []
+    for number, (size, most, offset) in enumerate(adds):
+        keys = rng.integers(0, most + 1, size * 4000) + offset
+        raw.append(keys)
+        guesses.add([first, second] if number % 3 else [first], keys)
+        if not number % 3:
+            part = Counts()
+            part.add(keys)
+            second.merge(part)
+        for which in read[number : number + 1]:
+            (first, second)[which % 2].state()
+    expected = np.unique(np.concatenate([np.empty(0, np.int64), *raw]), return_counts=True)
+    for counts in (first, second):
+        state = counts.state()
+        assert state.keys.tolist() == expected[0].tolist()
+        assert state.counts.tolist() == expected[1].tolist()
+        assert counts.total == int(expected[1].sum())
