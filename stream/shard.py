@@ -40,6 +40,9 @@ Rows = npt.NDArray[np.intp]
 
 NO_ROWS: Rows = np.empty(0, np.intp)
 
+BUSY = 20
+"""Predictions of a model at once from which on decoding them faster is worth preparing for."""
+
 LEAP = 120
 """Ticks that the clock may move a silent shard at once: a clock that jumps does not end every horizon."""
 
@@ -232,6 +235,8 @@ class Shard:
             bad += _refusals(predictions, guessed, applied.predictions) + _refusals(labels, observed, applied.labels)
             for lesson in applied.lessons:
                 self._teach(name, model, lesson)
+            if len(guessed) >= BUSY:
+                self._expect(model, predictions, int(guessed[-1]))
         time = limit * TICK
         for name, model in self._models.items():
             if model.due <= time and model.tick < limit:
@@ -242,6 +247,14 @@ class Shard:
             self._bury(one)
         if predictions.events or labels.events:
             self._idle_from = time
+
+    def _expect(self, model: ModelMonitor, predictions: Ready[Prediction], row: int) -> None:
+        """Prepares for more predictions with the features of this one, once the model knows its features."""
+        key = predictions.records[row].key
+        if key is None or model.normal.layout is None or self._predictions.expects(key):
+            return
+        features = [*(predictions.events[row].features or ())]
+        self._predictions.expect(key, [*features, *sorted(model.normal.layout.known.difference(features))])
 
     def _by_model(self, predictions: Ready[Prediction], labels: Ready[Label]) -> dict[str, tuple[Rows, Rows]]:
         """Rows of both sides by model, in order of first appearance."""

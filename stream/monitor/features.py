@@ -8,10 +8,10 @@ Invariant: the column of a value depends on the value and the reference alone, n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, filterfalse
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from msgspec import Struct
@@ -19,13 +19,12 @@ from msgspec import Struct
 from stream.events import Scalar
 from stream.monitor.blocks import Block, Shape, blocks
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.readers import Categories, Numbers, reader
+from stream.monitor.feature_rows import FeatureRow, plain
+from stream.monitor.readers import Categories, Numbers, Rows, reader
 from stream.monitor.reference import Categorical, Numeric, Reference
 
-Row: TypeAlias = Mapping[str, Scalar] | None
+Row: TypeAlias = Mapping[str, Scalar] | FeatureRow | None
 """The features of one event."""
-
-_NOTHING: Mapping[str, Scalar] = {}
 
 
 class Read(Struct, frozen=True):
@@ -59,7 +58,8 @@ class FeatureLayout:
         ]
         self._output = reader(self.blocks[-1]) if reference.output is not None else None
         self._inputs = len(inputs)
-        self._known = frozenset((*(block.feature.name for block in inputs), *reference.ignored))
+        self.known = frozenset((*(block.feature.name for block in inputs), *reference.ignored))
+        """Features that the reference knows, the ignored ones too."""
 
     @cached_property
     def shape(self) -> Shape | None:
@@ -87,7 +87,7 @@ class FeatureLayout:
         `outputs` are what the model answered: score, number or class; None, or NaN in an array, where there is none.
         Left out, all are missing. An event without features misses every feature.
         """
-        rows = [row or _NOTHING for row in features]
+        rows = _alike(features)
         index = np.empty((len(self.blocks), len(rows)), dtype=np.int64)
         index[self._number_rows], complete = self._numbers.of_rows(rows)
         for row, categories in self._categories:
@@ -97,13 +97,18 @@ class FeatureLayout:
             index[-1] = self._output.of_values([None] * len(rows) if outputs is None else outputs)
         return Read(np.ascontiguousarray(index.T), self._new(rows, complete))
 
-    def _new(self, rows: Sequence[Mapping[str, Scalar]], complete: bool) -> dict[str, int]:
+    def _new(self, rows: Rows, complete: bool) -> dict[str, int]:
         """Rows by feature that is unknown. `complete`: each row has every monitored feature, so counting may do."""
-        if complete and sum(map(len, rows)) == len(rows) * self._inputs:
+        names: Iterable[str]
+        if rows and isinstance(rows[0], FeatureRow):
+            names = rows[0].slots
+        elif complete and sum(map(len, cast(Sequence[Mapping[str, Scalar]], rows))) == len(rows) * self._inputs:
             return {}
-        if self._known.issuperset(set().union(*rows)):
+        else:
+            names = set().union(*rows)
+        if self.known.issuperset(names):
             return {}
-        return dict(Counter(filterfalse(self._known.__contains__, chain.from_iterable(rows))))
+        return dict(Counter(filterfalse(self.known.__contains__, chain.from_iterable(rows))))
 
     def histogram(self, columns: Ints) -> Ints:
         """Shape (width): how often each column stands in `columns`."""
@@ -113,3 +118,13 @@ class FeatureLayout:
         """The histogram of events that come as one list of values per block."""
         read = [reader(block).of_values(column) for block, column in zip(self.blocks, values, strict=True)]
         return self.histogram(np.array(read, dtype=np.int64))
+
+
+def _alike(features: Sequence[Row]) -> Rows:
+    """The features as rows of one kind: as they are, if they are all of one type, else as dictionaries."""
+    kinds = set(map(type, features))
+    if len(kinds) == 1:
+        kind = kinds.pop()
+        if kind is dict or issubclass(kind, FeatureRow):
+            return cast(Rows, features)
+    return [plain(row) or {} for row in features]

@@ -22,6 +22,7 @@ from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
 from stream.monitor.estimate import Estimator
+from stream.monitor.feature_rows import plain
 from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
 from stream.monitor.look import Flow
@@ -283,7 +284,7 @@ class ModelMonitor:
                 predicted[p],
                 scores[p],
                 segments[p],
-                [event.features for event in events] if self.join.keeps_payload else None,
+                [plain(event.features) for event in events] if self.join.keeps_payload else None,
             ),
             failed[p],
             Observed(

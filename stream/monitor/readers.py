@@ -12,20 +12,23 @@ lists by `numpy.array` 213, `array.array` 202, `numpy.fromiter` 167, `struct` 71
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import starmap
 from operator import itemgetter
 from struct import Struct as Packing
 from struct import error as packing_error
 from struct import pack
 from types import NoneType
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET, UnsetType
 
 from stream.events import Scalar
 from stream.monitor.blocks import Block
 from stream.monitor.columns import Floats, Ints
+from stream.monitor.feature_rows import FeatureRow, attributes
 from stream.monitor.grid import Grid
 from stream.monitor.reference import Categorical, Numeric, spoken
 
@@ -33,6 +36,12 @@ _NOT_A_NUMBER = (packing_error, TypeError, OverflowError, ValueError)
 """What converting something that is not a number to a float raises."""
 
 _SCALARS = (str, float, int, NoneType)
+
+Rows: TypeAlias = Sequence[Mapping[str, Scalar]] | Sequence[FeatureRow]
+"""Features of events: all dictionaries, or all rows of one type."""
+
+_ROW_TYPES = 8
+"""Row types that a reader remembers how to read."""
 
 _BATCH = 256
 """Rows that are fetched at once."""
@@ -50,20 +59,21 @@ class Numbers:
         self._grid = Grid(edges, [block.start for block in numeric])
         self._missing = np.array([block.missing for block in numeric], dtype=np.int64)
         self._invalid = np.array([block.invalid for block in numeric], dtype=np.int64)
-        self._fetch_one = [itemgetter(name) for name in self._names]
-        self._fetch = itemgetter(*self._names) if len(numeric) > 1 else None
+        self._access = _Access(self._names)
         self._pack = Packing(f"{len(numeric)}d").pack
 
-    def of_rows(self, rows: Sequence[Mapping[str, Scalar]]) -> tuple[Ints, bool]:
+    def of_rows(self, rows: Rows) -> tuple[Ints, bool]:
         """Columns, shape (F, n), and whether every row surely has every feature."""
+        access = self._access.to(rows)
         values = np.empty((len(self._names), len(rows)))
         absent = np.zeros(values.shape, dtype=np.bool_)
         complete = True
         for start in range(0, len(rows), _BATCH):
             part = slice(start, start + _BATCH)
-            found = self._by_row(rows[part], values[:, part], absent[:, part])
+            found = self._by_row(access, rows[part], values[:, part], absent[:, part])
             if found is None:
-                self._by_feature(rows[part], values[:, part], absent[:, part])
+                for number, name in enumerate(self._names):
+                    values[number, part], absent[number, part] = _convert(access.column(name, rows[part]))
             complete = complete and bool(found)
         return self._place(values, absent), complete
 
@@ -73,17 +83,15 @@ class Numbers:
         placed: Ints = self._place(numbers[None].copy(), absent[None])[0]
         return placed
 
-    def _by_row(
-        self, rows: Sequence[Mapping[str, Scalar]], values: Floats, absent: npt.NDArray[np.bool_]
-    ) -> bool | None:
+    def _by_row(self, access: _Access, rows: Rows, values: Floats, absent: npt.NDArray[np.bool_]) -> bool | None:
         """Fills `values` and `absent` and says whether every row has every feature; None when too many rows are bad."""
-        if self._fetch is None:
+        if len(self._names) < 2:
             return None if self._names else True
         packed: list[bytes] = []
         bad: list[int] = []
         nones: list[list[bool]] = []
         # An error leaves in `packed` the rows before the bad one, and the iterator goes on behind it.
-        stream = starmap(self._pack, map(self._fetch, rows))
+        stream = starmap(self._pack, map(access.fetch, rows))
         while len(packed) < len(rows):
             try:
                 packed.extend(stream)
@@ -99,10 +107,6 @@ class Numbers:
             absent[:, bad] = np.array(nones).T
         values[:] = np.frombuffer(b"".join(packed)).reshape(len(rows), len(self._names)).T
         return all(name in rows[at] for at in bad for name in self._names)
-
-    def _by_feature(self, rows: Sequence[Mapping[str, Scalar]], values: Floats, absent: npt.NDArray[np.bool_]) -> None:
-        for number, (name, fetch) in enumerate(zip(self._names, self._fetch_one, strict=True)):
-            values[number], absent[number] = _convert(_column(name, fetch, rows))
 
     def _place(self, values: Floats, absent: npt.NDArray[np.bool_]) -> Ints:
         """Columns, shape (F, n). Overwrites what is not finite in `values`."""
@@ -123,15 +127,16 @@ class Categories:
         codes = {text: block.start + code for code, text in enumerate(feature.categories)}
         codes.update(dict.fromkeys(feature.others, other))
         self._name = feature.name
-        self._fetch = itemgetter(feature.name)
+        self._access = _Access([feature.name])
         self._code = _Codes(codes, unknown=other if feature.open else other + 1, block=block).__getitem__
 
-    def of_rows(self, rows: Sequence[Mapping[str, Scalar]]) -> tuple[Ints, bool]:
+    def of_rows(self, rows: Rows) -> tuple[Ints, bool]:
         """Columns, shape (n), and whether every row surely has the feature."""
+        access = self._access.to(rows)
         try:
-            return np.fromiter(map(self._code, map(self._fetch, rows)), np.int64, len(rows)), True
+            return np.fromiter(map(self._code, map(access.fetch, rows)), np.int64, len(rows)), True
         except (KeyError, TypeError):
-            return self.of_values([row.get(self._name) for row in rows]), False
+            return self.of_values(access.column(self._name, rows)), False
 
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n)."""
@@ -145,7 +150,44 @@ class Categories:
             return np.fromiter(map(self._code, scalars), np.int64, len(scalars))
 
 
-class _Codes(dict[Scalar, int]):
+class _Access:
+    """Fetches features of rows of one kind."""
+
+    def __init__(self, names: Sequence[str], row: type[FeatureRow] | None = None) -> None:
+        self._names = names
+        found = (itemgetter(*names) if names else None) if row is None else attributes(row, names)
+        self.fetch: Callable[[Any], Any] = found or _getter(names)
+        """The features of a row; a dictionary that lacks one raises KeyError, a row gives UNSET or None."""
+        self._one = {name: _Access([name], row).fetch for name in names} if len(names) > 1 else {}
+        self._of_types: dict[type[FeatureRow], _Access] = {}
+
+    def to(self, rows: Rows) -> _Access:
+        """The one for such rows."""
+        if not rows or not isinstance(rows[0], FeatureRow):
+            return self
+        row = type(rows[0])
+        if row not in self._of_types:
+            if len(self._of_types) >= _ROW_TYPES:
+                self._of_types.clear()
+            self._of_types[row] = _Access(self._names, row)
+        return self._of_types[row]
+
+    def column(self, name: str, rows: Rows) -> list[Scalar]:
+        """One feature's values, None where a row has none."""
+        fetch = self._one.get(name, self.fetch)
+        try:
+            return [None if value is UNSET else value for value in map(fetch, rows)]
+        except KeyError:
+            return [row.get(name) for row in rows]
+
+
+def _getter(names: Sequence[str]) -> Callable[[Any], Any]:
+    if len(names) == 1:
+        return lambda row: row.get(names[0])
+    return lambda row: tuple(map(row.get, names))
+
+
+class _Codes(dict[Scalar | UnsetType, int]):
     """Column of every value of a categorical feature.
 
     Python, as JSON readers, finds 1, 1.0 and true equal as keys. So which text such a value stands for is settled
@@ -162,7 +204,7 @@ class _Codes(dict[Scalar, int]):
         for text, flag in (("true", True), ("false", False)):
             if text in codes:
                 self.setdefault(flag, codes[text])
-        self[None] = block.missing
+        self[None] = self[UNSET] = block.missing
         self._unknown = unknown
         self._invalid = block.invalid
 
@@ -202,14 +244,6 @@ def _convert(column: Sequence[Scalar]) -> tuple[Floats, npt.NDArray[np.bool_]]:
     none = np.flatnonzero(np.isnan(numbers))
     absent[none] = [column[at] is None for at in none.tolist()]
     return numbers, absent
-
-
-def _column(name: str, fetch: itemgetter[str], rows: Sequence[Mapping[str, Scalar]]) -> list[Scalar]:
-    """One feature's values, None where a row has none."""
-    try:
-        return list(map(fetch, rows))
-    except KeyError:
-        return [row.get(name) for row in rows]
 
 
 def _float(value: object) -> float:

@@ -17,6 +17,7 @@ from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
 from stream.monitor.columns import Floats
+from stream.monitor.feature_rows import FeatureRow
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
 from stream.monitor.readers import finite_numbers
@@ -56,12 +57,12 @@ class ReferenceBuilder:
         """Takes events until there are N and says how many it took. `outputs` as in `FeatureLayout.read`."""
         taken = min(len(features), self.first - self.rows)
         for row in features[:taken]:
-            self._add(row or {})
+            self._add({} if row is None else row)
         answers: list[Scalar] = [None] * taken if outputs is None else _scalars(outputs[:taken])
         self._collected.outputs.extend(answers)
         return taken
 
-    def _add(self, row: Mapping[str, Scalar]) -> None:
+    def _add(self, row: Mapping[str, Scalar] | FeatureRow) -> None:
         at, columns = self._collected.rows, self._collected.columns
         for name, value in row.items():
             if self._declared is not None and name not in self._declared:

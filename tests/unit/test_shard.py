@@ -100,6 +100,8 @@ def traffic(seed: int, count: int, step: float) -> Records:
             event["error"], event["prediction"] = "timeout", None
         if rng.random() < 0.1:
             event["features"] = {"kind": 7, "amount": None}
+        if rng.random() < 0.02:
+            event["features"] = {"kind": "a", "amount": 1.0, f"new{rng.randrange(3)}": True}
         events.append((ts, "predictions", event))
         if rng.random() < 0.05:
             events.append((ts + rng.random() * 5, "predictions", event))

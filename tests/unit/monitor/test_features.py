@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
-from stream.monitor.features import FeatureLayout
+from stream.monitor.feature_rows import plain, row_type
+from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.reference import Categorical, Numeric, Reference, spoken
 from stream.monitor.reference_builder import from_events
 
@@ -190,6 +192,38 @@ def test_slicing_changes_nothing(rows: list[dict[str, Any] | None], cuts: Sequen
     assert sum(whole.new.values()) == sum(count for part in parts for count in part.new.values())
     for at, block in enumerate(LAYOUT.blocks):
         assert ((whole.columns[:, at] >= block.start) & (whole.columns[:, at] < block.stop)).all()
+
+
+JSON_ROWS = st.dictionaries(
+    st.sampled_from([*KINDS, "new"]),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.floats(allow_nan=False, allow_infinity=False, width=32),
+        st.sampled_from(["BR", "DE", "true", "x"]),
+    ),
+)
+
+
+@given(st.lists(JSON_ROWS, max_size=40), st.permutations([*KINDS, "new"]), st.booleans())
+def test_rows_in_slots_are_read_as_dictionaries_are(rows: list[Any], names: list[str], mixed: bool) -> None:
+    row = row_type(names)
+    assert row is not None
+    slotted: list[Row] = [msgspec.json.decode(msgspec.json.encode(each), type=row) for each in rows]
+    if mixed and rows:
+        slotted[-1] = rows[-1]
+    assert [plain(each) for each in slotted] == rows
+    plainly, fast = LAYOUT.read(rows), LAYOUT.read(slotted)
+    assert fast.columns.tolist() == plainly.columns.tolist()
+    assert fast.new == plainly.new
+
+
+def test_rows_without_a_slot_for_a_feature_miss_it() -> None:
+    row = row_type(["age", "country"])
+    assert row is not None
+    rows: list[Row] = [{"age": float(age), "country": "BR"} for age in range(20, 60)]
+    slotted = [msgspec.json.decode(msgspec.json.encode(each), type=row) for each in rows]
+    assert LAYOUT.columns(slotted).tolist() == LAYOUT.columns(rows).tolist()
 
 
 @pytest.mark.parametrize("every", [1, 2, 7, 50, 299])
