@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ from stream.view import ModelView, ShardView
 Rows = npt.NDArray[np.intp]
 
 NO_ROWS: Rows = np.empty(0, np.intp)
+
+_model = attrgetter("model")
 
 BUSY = 20
 """Predictions of a model at once from which on decoding them faster is worth preparing for."""
@@ -499,7 +502,7 @@ def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Rows]:
     if not ready.events:
         return {}
     numbers = _Numbers()
-    of_row = [numbers[event.model] for event in ready.events]
+    of_row = list(map(numbers.__getitem__, map(_model, ready.events)))
     if len(numbers) == 1:
         return {name: np.arange(len(of_row)) for name in numbers}
     order = np.argsort(np.array(of_row), kind="stable")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import repeat
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from msgspec import UNSET, Struct
 
 from stream.config import Limits, Model
-from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Task
+from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Scalar, Task
 from stream.monitor import intake, snapshots, turning
 from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
@@ -39,6 +41,9 @@ Flags = npt.NDArray[np.bool_]
 
 DELAY_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0, 7 * 86400.0)
 """Upper bounds of the label-delay histogram, seconds; one more bucket has none."""
+
+_id, _prediction, _label = attrgetter("id"), attrgetter("prediction"), attrgetter("label")
+_error, _latency_ms = attrgetter("error"), attrgetter("latency_ms")
 
 RECENT = 50
 """Alerts that a model remembers for the page."""
@@ -75,10 +80,15 @@ class Guesses(Struct):
     events: list[Prediction]
     tick: Ints
     ts: Floats
+    codes: Floats | None = None
+    """The predicted classes; None unless all are classes that the model knows, and none has failed."""
 
     def part(self, start: int, stop: int | None = None) -> Guesses:
         """Rows start to stop."""
-        return Guesses(self.events[start:stop], self.tick[start:stop], self.ts[start:stop])
+        if start == 0 and (stop is None or stop >= len(self.events)):
+            return self
+        codes = None if self.codes is None else self.codes[start:stop]
+        return Guesses(self.events[start:stop], self.tick[start:stop], self.ts[start:stop], codes)
 
 
 class Truths(Struct):
@@ -87,10 +97,15 @@ class Truths(Struct):
     events: list[Label]
     tick: Ints
     ts: Floats
+    codes: Floats | None = None
+    """The observed classes; None unless all are classes that the model knows."""
 
     def part(self, start: int, stop: int | None = None) -> Truths:
         """Rows start to stop."""
-        return Truths(self.events[start:stop], self.tick[start:stop], self.ts[start:stop])
+        if start == 0 and (stop is None or stop >= len(self.events)):
+            return self
+        codes = None if self.codes is None else self.codes[start:stop]
+        return Truths(self.events[start:stop], self.tick[start:stop], self.ts[start:stop], codes)
 
 
 class ModelMonitor:
@@ -158,6 +173,7 @@ class ModelMonitor:
         if self.position < 0:
             first = min(int(rows.tick[0]) for rows in (guesses, truths) if len(rows.tick))
             self._start(self._pane_at(first))
+        self._recognise(guesses, truths)
         done_p = done_l = 0
         while turn := self._turn(guesses, truths):
             p, q = (int(np.searchsorted(rows.tick, turn.tick)) for rows in (guesses, truths))
@@ -187,12 +203,26 @@ class ModelMonitor:
 
     # -- the task ------------------------------------------------------------------------------------------------
 
+    def _recognise(self, guesses: Guesses, truths: Truths) -> None:
+        """Looks up all classes at once, in the usual case that none is new."""
+        known = self.classes.vocabulary
+        if not self.firm or self.task == "regression" or None in known:
+            return
+        if list(map(_error, guesses.events)).count(None) < len(guesses.events):
+            return
+        predicted, actual = (
+            np.fromiter(map(known.get, map(value, events), repeat(-1)), np.float64, len(events))
+            for value, events in ((_prediction, guesses.events), (_label, truths.events))
+        )
+        if predicted.min(initial=0.0) >= 0.0 and actual.min(initial=0.0) >= 0.0:
+            guesses.codes, truths.codes = predicted, actual
+
     def _turn(self, guesses: Guesses, truths: Truths) -> turning.Turn | None:
         configured = self.spec.task
         if not self.firm:
             labels = truths if self.task is None else truths.part(0, 0)
             return turning.settle(guesses.events, guesses.tick, labels.events, labels.tick, configured)
-        if configured is not None or self.task is None or self.task == "regression":
+        if configured is not None or self.task is None or self.task == "regression" or guesses.codes is not None:
             return None
         events = guesses.events, guesses.tick, truths.events, truths.tick
         return turning.contradict(self.task, self.classes, *events)
@@ -256,17 +286,16 @@ class ModelMonitor:
 
     def _count_pane(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
         """Counts rows within one pane of the watermark, and refuses what means nothing under the task."""
-        values = [event.prediction for event in guesses.events]
-        errors = [event.error for event in guesses.events]
-        failed = np.array([v is None or e is not None for v, e in zip(values, errors, strict=True)], np.bool_)
+        failed = _failed(guesses)
         self._meet(guesses, truths, failed)
+        values = list(map(_prediction, guesses.events)) if guesses.codes is None else guesses.codes
         if not failed.any():
             predicted, good_p, why = self._coded(values)
         else:
             predicted, good_p = np.zeros(len(values)), failed.copy()
             ok = np.flatnonzero(~failed)
             predicted[ok], good_p[ok], why = self._coded([values[row] for row in ok])
-        actual, good_l, why_l = self._coded([event.label for event in truths.events])
+        actual, good_l, why_l = self._coded(list(map(_label, truths.events)) if truths.codes is None else truths.codes)
         for good, into, skip in ((good_p, applied.predictions, skip_p), (good_l, applied.labels, skip_l)):
             into += [Refused(int(row) + skip, Refusal.INVALID, why or why_l) for row in np.flatnonzero(~good)]
         if self.layout is not None:
@@ -278,7 +307,7 @@ class ModelMonitor:
         self._chunk(
             events,
             Incoming(
-                [event.id for event in events],
+                list(map(_id, events)),
                 guesses.tick[p],
                 guesses.ts[p],
                 predicted[p],
@@ -288,7 +317,7 @@ class ModelMonitor:
             ),
             failed[p],
             Observed(
-                [event.id for event in observed],
+                list(map(_id, observed)),
                 truths.tick[q],
                 truths.ts[q],
                 actual[q],
@@ -301,8 +330,9 @@ class ModelMonitor:
         if self.task is None or self.task == "regression":
             return
         vocabulary = self.classes.vocabulary
-        new = {event.prediction for event in guesses.events} | {event.label for event in truths.events}
-        new -= vocabulary.keys()
+        new: set[Scalar] = set()
+        if guesses.codes is None:
+            new = set(map(_prediction, guesses.events)).union(map(_label, truths.events)) - vocabulary.keys()
         scored: set[str] = set()
         if self.task == "multiclass":
             scored = {name for event in guesses.events for name in event.scores or ()} - vocabulary.codes.keys()
@@ -321,14 +351,18 @@ class ModelMonitor:
         for _, _, value in sorted(met, key=lambda each: each[:2]):
             vocabulary.code(name_of(value))
 
-    def _coded(self, values: list[float | str | bool | None] | list[float | str | bool]) -> tuple[Floats, Flags, str]:
-        """Values as the numbers that are joined and summed, which of them mean something, and why the others do not."""
+    def _coded(self, values: list[Scalar] | Floats) -> tuple[Floats, Flags, str]:
+        """Values as the numbers that are joined and summed, which of them mean something, and why the others do not.
+
+        An array holds class codes already.
+        """
         if self.task is None:
             return np.zeros(len(values)), np.ones(len(values), np.bool_), ""
         if self.task == "regression":
+            assert isinstance(values, list)
             return *intake.numbers(values), "expected a number of magnitude up to 1e18: the model is a regression"
         codes = self.classes.vocabulary
-        coded = np.array([codes[value] for value in values], np.float64)
+        coded = values if isinstance(values, np.ndarray) else np.array([codes[value] for value in values], np.float64)
         if self.task == "multiclass" or len(codes.names) <= 2:
             return coded, np.ones(len(values), np.bool_), ""
         allowed = self.classes.pair
@@ -438,12 +472,11 @@ class ModelMonitor:
         return Traffic(tick, self._panes_of(ts), segments, wrong, buckets, cells, guesses), latency[good]
 
     def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
-        raw = [event.latency_ms for event in events]
-        if raw.count(None) == len(raw):
-            return np.full(len(raw), np.nan), np.full(len(raw), -1, np.int64)
-        latency = np.array(raw, np.float64) / 1000.0
-        buckets = np.full(len(raw), -1, np.int64)
+        latency = np.array(list(map(_latency_ms, events)), np.float64) / 1000.0
         known = (latency >= 0) & (latency < 1e6)
+        if known.all():
+            return latency, self.latency.add(latency)
+        buckets = np.full(len(events), -1, np.int64)
         buckets[known] = self.latency.add(latency[known])
         return latency, buckets
 
@@ -724,6 +757,14 @@ class ModelMonitor:
             predicted = convert(predicted, self.classes.vocabulary)
         segments = row.segments if era.segments == self.spec.segments else self.segments.unknown
         return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, self.join.era)
+
+
+def _failed(guesses: Guesses) -> Flags:
+    """Which predictions did not come about."""
+    if guesses.codes is not None:
+        return np.zeros(len(guesses.events), np.bool_)
+    pairs = zip(map(_prediction, guesses.events), map(_error, guesses.events), strict=True)
+    return np.array([value is None or error is not None for value, error in pairs], np.bool_)
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:

@@ -47,7 +47,9 @@ class Histogram(Struct):
         buckets = np.searchsorted(np.array(self.bounds), values, side="left").astype(np.int64)
         for bucket, count in enumerate(np.bincount(buckets, minlength=len(self.counts)).tolist()):
             self.counts[bucket] += count
-        self.sum_ns += sum(np.rint(values * 1e9).astype(np.int64).tolist())
+        ns = np.rint(values * 1e9)
+        whole = ns.astype(np.int64)
+        self.sum_ns += int(whole.sum()) if ns.sum() < 2.0**62 else sum(whole.tolist())
         return buckets
 
     def bucket(self, value: float) -> int:
