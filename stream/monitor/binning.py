@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,9 +68,12 @@ def _numeric(name: str, points: Floats) -> Numeric:
     )
 
 
-def categorical(name: str, values: Iterable[Scalar], limit: int) -> Categorical:
+def categorical(name: str, values: Sequence[Scalar], limit: int) -> Categorical:
     """The `limit` most frequent categories among values; None does not count."""
-    seen = Counter(spoken(value) for value in values if value is not None)
+    seen: Counter[str] = Counter()
+    for (_, value), count in Counter(zip(map(type, values), values, strict=True)).items():  # True is not 1.0
+        if value is not None:
+            seen[spoken(value)] += count
     short = {text: count for text, count in seen.items() if len(text) <= MAX_CATEGORY_LENGTH}
     ranked = sorted(short, key=lambda text: (-short[text], text))
     others = ranked[limit : limit + OTHERS]

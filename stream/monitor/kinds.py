@@ -6,12 +6,15 @@ Identifiers and clocks drift by nature: a histogram of them alarms for ever and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.reference import OUTPUT
+
+_NUMBERS: set[type] = {float, int}
 
 ENOUGH = 50
 """Values from which on a column may be found to be an identifier or a clock."""
@@ -38,12 +41,21 @@ def kind(values: Sequence[Scalar], limits: Limits) -> FeatureKind:
 
     A feature that was always empty is categorical: whatever it holds later is unseen, and that is seen.
     """
-    numbers = [float(v) for v in values if isinstance(v, float | int) and not isinstance(v, bool) and abs(v) < 1e308]
+    types = set(map(type, values))
+    numbers: Sequence[float] = []
+    if types & _NUMBERS:
+        # Reaching 1e308 or being NaN makes a value no number; where the largest does neither, none does.
+        plain = types == {float} and bool(np.abs(np.array(values, np.float64)).max() < 1e308)
+        numbers = cast(Sequence[float], values) if plain else [float(cast(float, v)) for v in values if _is_number(v)]
     if len(numbers) * 2 > len(values):
         return "ignore" if _is_clock(numbers) else "numeric"
     distinct = len(set(values))
     is_identifier = len(values) >= ENOUGH and distinct > max(limits.categories, len(values) // 2)
     return "ignore" if is_identifier else "categorical"
+
+
+def _is_number(value: Scalar) -> bool:
+    return type(value) in _NUMBERS and abs(cast(float, value)) < 1e308
 
 
 def _is_clock(numbers: Sequence[float]) -> bool:

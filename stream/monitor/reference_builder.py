@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from typing import cast
 
 import msgspec
 import numpy as np
@@ -56,11 +58,31 @@ class ReferenceBuilder:
     def add(self, features: Sequence[Row], outputs: Sequence[Scalar] | Floats | None = None) -> int:
         """Takes events until there are N and says how many it took. `outputs` as in `FeatureLayout.read`."""
         taken = min(len(features), self.first - self.rows)
-        for row in features[:taken]:
-            self._add({} if row is None else row)
+        rows = features[:taken]
+        if not self._add_alike(rows):
+            for row in rows:
+                self._add({} if row is None else row)
         answers: list[Scalar] = [None] * taken if outputs is None else _scalars(outputs[:taken])
         self._collected.outputs.extend(answers)
         return taken
+
+    def _add_alike(self, rows: Sequence[Row]) -> bool:
+        """Takes rows at once, if each has just the features collected so far; else takes none."""
+        at, columns = self._collected.rows, self._collected.columns
+        if len(columns) < 2 or set(map(type, rows)) != {dict}:
+            return False
+        alike = cast(Sequence[dict[str, Scalar]], rows)
+        try:
+            fetched = list(map(itemgetter(*columns), alike))
+        except KeyError:
+            return False
+        if set(map(len, alike)) != {len(columns)}:
+            return False
+        for column, values in zip(columns.values(), zip(*fetched, strict=True), strict=True):
+            column.extend([None] * (at - len(column)))
+            column.extend(map(_kept, values) if str in set(map(type, values)) else values)
+        self._collected.rows += len(rows)
+        return True
 
     def _add(self, row: Mapping[str, Scalar] | FeatureRow) -> None:
         at, columns = self._collected.rows, self._collected.columns
