@@ -92,8 +92,8 @@ class Reference(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True):
-    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `guard`, `absent` says what is watched; a
-    metric that is counted per feature, such as `missing_rate`, has a `feature` beside it.
+    """When an alert fires. Exactly one of `metric`, `feature`, `detector`, `guard`, `absent`, `all`, `any` says what is
+    watched; a metric that is counted per feature, such as `missing_rate`, has a `feature` beside it.
 
     `above` / `below` bound a metric or a drift test, `drop` / `rise` bound how far a metric may be from what it was at
     reference; `recover` is the value, drop or rise at which a firing alert resolves (default: the bound itself).
@@ -118,6 +118,10 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """For guards: a change too small to matter; of shares absolute, of numbers in the reference's deviations."""
     params: dict[str, Any] = field(default_factory=dict)
     absent: Literal["predictions", "labels"] | None = None
+    every: tuple[str, ...] | None = field(default=None, name="all")
+    """Names of other rules of the model: it is an incident while all of them fire."""
+    some: tuple[str, ...] | None = field(default=None, name="any")
+    """The same while any of them fires."""
     window: Duration | None = None
     """Seconds; one of the model's windows. Default: the shortest."""
     segment: str = "all"

@@ -7,9 +7,12 @@ from stream.configfile.boundchecks import Report, check_bounds, tasks
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
-from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget
+from stream.monitor.composites import circle
+from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget, named
 
-SUBJECTS = ("metric", "feature", "detector", "guard", "absent")
+SUBJECTS = ("metric", "feature", "detector", "guard", "absent", "all", "any")
+"""What a rule can watch, by the key that says so."""
+
 CATEGORICAL_TESTS = ("psi", "js")
 
 _belongs: dict[str, tuple[str, ...]] = {
@@ -26,12 +29,14 @@ _belongs: dict[str, tuple[str, ...]] = {
     "drop": ("metric",),
     "rise": ("metric",),
     "recover": ("metric", "feature"),
+    "min_samples": ("metric", "feature", "detector", "guard", "absent"),
 }
 
 
 def check_rules(model: Model, path: Path, reader: Reader, report: Report) -> None:
     """Reports what is wrong with the rules of a model."""
     names: set[str] = set()
+    round_about = circle(model.rules or ())
     for i, rule in enumerate(model.rules or ()):
         place = (*path, "rules", i)
         if not rule.name:
@@ -41,10 +46,14 @@ def check_rules(model: Model, path: Path, reader: Reader, report: Report) -> Non
         names.add(rule.name)
         if not reader.touched(place):
             _check_rule(rule, model, place, None if reader.touched((*path, "windows")) else model.windows, report)
+        if rule.name in round_about[:1]:
+            key = "all" if rule.every else "any"
+            report((*place, key), f"goes round in a circle: {' names '.join([*round_about, rule.name])}")
 
 
 def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...] | None, report: Report) -> None:
-    said = [name for name in SUBJECTS if getattr(rule, name) is not None]
+    composite = {"all": rule.every, "any": rule.some}
+    said = [name for name in SUBJECTS if composite.get(name, getattr(rule, name, None)) is not None]
     if said == ["metric", "feature"]:
         # `missing_rate` of a feature: the feature says of what.
         _check_feature_metric(rule, place, report)
@@ -72,8 +81,21 @@ def _check_rule(rule: Rule, model: Model, place: Path, windows: tuple[float, ...
         _check_detector(rule, model, place, report)
     elif subject == "guard":
         _check_guard(rule, model, place, report)
+    elif subject in composite:
+        _check_composite(rule, subject, model, place, report)
     elif rule.hold <= 0:
         report((*place, "for"), f"is missing, expected how long there may be no {rule.absent}, such as 10m")
+
+
+def _check_composite(rule: Rule, key: str, model: Model, place: Path, report: Report) -> None:
+    known = [other.name for other in model.rules or () if other.name and other.name != rule.name]
+    if not named(rule):
+        report((*place, key), f"found an empty list, {choice('', known)}")
+    for i, name in enumerate(named(rule)):
+        if name in named(rule)[:i]:
+            report((*place, key, i), f'found "{name}" again, expected different rules')
+        elif name not in known and name != rule.name:
+            report((*place, key, i), f'found "{name}", which is no other rule of the model, {choice(name, known)}')
 
 
 def _check_segment(rule: Rule, model: Model, place: Path, report: Report) -> None:

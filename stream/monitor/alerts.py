@@ -16,11 +16,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import Rule
-from stream.events import Alert, AlertState, Explanation, Span
+from stream.events import Alert, AlertKind, AlertState, Explanation, Span
 from stream.monitor.change import INTERVAL, is_change
 from stream.monitor.machine import TICK, Transition
 from stream.monitor.occurrences import GUARD_QUIET, QUIET
-from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, budget, counted, kind, signal_of
+from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, budget, counted, kind, named, signal_of
 
 T = TypeVar("T")
 
@@ -35,6 +35,13 @@ class Subject(Struct, frozen=True):
     rule: Rule
     segment: str = "all"
     feature: str | None = None
+    of: AlertKind | None = None
+    """The kind of a composite rule: that of the first rule that it names."""
+
+    @property
+    def kind(self) -> AlertKind:
+        """The kind of its alerts."""
+        return self.of or kind(self.rule)
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +76,7 @@ def build(subject: Subject, transition: Transition, evidence: Evidence | None = 
         model=subject.model,
         segment=subject.segment,
         rule=rule.name,
-        kind=kind(rule),
+        kind=subject.kind,
         severity=rule.severity,
         state=transition.state,
         value=value,
@@ -82,7 +89,7 @@ def build(subject: Subject, transition: Transition, evidence: Evidence | None = 
         feature=_known(subject.feature),
         lower=_known(evidence.lower),
         upper=_known(evidence.upper),
-        threshold=_known(transition.threshold),
+        threshold=_known(None if named(rule) else transition.threshold),
         reference=_known(reference),
         coverage=_known(evidence.coverage),
         window=_known(evidence.window),
@@ -121,6 +128,8 @@ def summary(subject: Subject, transition: Transition, evidence: Evidence) -> str
         return _guarded(subject, transition, evidence)
     if subject.rule.detector is not None:
         return _change(subject, transition)
+    if named(subject.rule):
+        return _together(subject, transition)
     return _bound(subject, transition, evidence)
 
 
@@ -191,6 +200,16 @@ def _absence(subject: Subject, transition: Transition) -> str:
     if transition.state == "firing":
         return f"no {what} for {silent}, since {_clock(transition)}"
     return f"{what} came again after {silent} without any"
+
+
+def _together(subject: Subject, transition: Transition) -> str:
+    names, owner = ", ".join(named(subject.rule)), _owner(subject)
+    if transition.state == "firing":
+        fire = f"{transition.value:.0f} of {transition.samples} rules of {owner} fire"
+        return f"{fire} at once, since {_clock(transition)} ({names})"
+    lasted = duration(transition.time - transition.started_at)
+    word = "at once" if subject.rule.every else "any more"
+    return f"{transition.samples} rules of {owner} do not fire {word} after {lasted} ({names})"
 
 
 def _watched(subject: Subject) -> str:

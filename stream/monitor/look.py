@@ -26,7 +26,7 @@ from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, RuleState, Transition
 from stream.monitor.pane import PREDICTIONS
 from stream.monitor.values import Names
-from stream.monitor.watch import ESTIMATED, METRICS, MIN_SAMPLES, kind, minimum
+from stream.monitor.watch import ESTIMATED, METRICS, MIN_SAMPLES, minimum
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -223,7 +223,7 @@ class Look:
     def _explanation(self, watch: Watch, transition: Transition) -> Explanation | None:
         """What explains an alert, from the sums at the transition's tick."""
         m, number, rule = self.m, watch.window, watch.rule
-        if transition.state != "firing" or kind(rule) not in explain.EXPLAINED:
+        if transition.state != "firing" or watch.subject.kind not in explain.EXPLAINED:
             return None
         whole = watch.subject.segment == "all"
         at = self._position(transition.time)

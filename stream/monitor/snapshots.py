@@ -18,7 +18,6 @@ from stream.monitor.machine import Phase
 from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
 from stream.monitor.stored import Histogram
 from stream.monitor.values import latency_quantile
-from stream.monitor.watch import kind
 from stream.monitor.window import Window
 from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, WindowView
 
@@ -180,7 +179,7 @@ def _rules(m: ModelMonitor) -> list[RuleView]:
             RuleView(
                 rule=watch.rule.name,
                 segment=watch.subject.segment,
-                kind=kind(watch.rule),
+                kind=watch.subject.kind,
                 severity=watch.rule.severity,
                 state=state.phase.value,
                 value=state.value if np.isfinite(state.value) else None,

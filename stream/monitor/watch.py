@@ -108,6 +108,11 @@ def budget(rule: Rule) -> float:
     return float(gamma)
 
 
+def named(rule: Rule) -> tuple[str, ...]:
+    """The rules that a composite one is made of; none for every other."""
+    return rule.every or rule.some or ()
+
+
 def minimum(rule: Rule) -> int:
     """Samples below which a rule takes what it sees for undefined."""
     if rule.min_samples is not None:
@@ -136,6 +141,8 @@ def kind(rule: Rule) -> AlertKind:
 
 def counted(rule: Rule) -> str:
     """What the samples behind a rule's value are, for a sentence."""
+    if named(rule):
+        return "rules"
     if rule.detector is not None or rule.guard is not None:
         return "values"
     if rule.metric is None:

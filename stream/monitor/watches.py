@@ -7,7 +7,7 @@ the stream was sliced.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ import numpy as np
 from msgspec import structs
 
 from stream.config import Model, Rule
-from stream.events import Alert
+from stream.events import Alert, AlertKind
 from stream.monitor import defaults, guarding, rules, values
 from stream.monitor.alerts import Subject, build, resolved
 from stream.monitor.change import is_change
 from stream.monitor.columns import Ints
+from stream.monitor.composites import Composite, Move, composites
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.guards import Guard
@@ -28,7 +29,7 @@ from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import scan_absence, scan_detections
 from stream.monitor.stored import WatchState
-from stream.monitor.watch import METRICS, signal_of
+from stream.monitor.watch import METRICS, kind, named, signal_of
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
 
-LATER = ("drop", "rise")
+LATER = ("drop", "rise", "all", "any")
 """Keys of rules that earlier versions did not know: a rule without them keeps its state when it is read by this one."""
 
 NO_PERFORMANCE = (
@@ -68,6 +69,11 @@ class Watch:
         return self.subject.rule
 
     @property
+    def fires(self) -> bool:
+        """Whether its alert fires."""
+        return self.state.phase is Phase.FIRING
+
+    @property
     def key(self) -> tuple[str, str, str | None]:
         """Rule, segment and feature: unique in a model."""
         return self.rule.name, self.subject.segment, self.subject.feature
@@ -80,6 +86,9 @@ class Watches:
         self._model, self._spec = model, spec
         self._seen: tuple[object, ...] = ()
         self._list: list[Watch] = []
+        self._composites: list[Composite] = []
+        self._moves: list[Move] = []
+        """Alerts that began or ended in the present call, of any rule, for composite ones."""
         self._stored: dict[tuple[str, str, str | None], WatchState] = {}
         self._loads: Callable[[bytes], Any] | None = None
         self.last_cell = -1
@@ -97,14 +106,16 @@ class Watches:
         self._seen = seen
         known = {watch.key: watch for watch in self._list}
         listed = defaults.rules(m.task) if self._spec.rules is None else self._spec.rules
+        of = {rule.name: kind_of(rule, listed) for rule in listed}
         self._list = []
         for rule in listed:
             for segment, feature in defaults.applied(rule, m.segments.names, m.normal.features):
                 fitted = defaults.fitted(rule, feature, m.normal.reference)
-                subject = Subject(self._model, fitted, segment, feature)
+                subject = Subject(self._model, fitted, segment, feature, of[rule.name])
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
                 watch.subject = subject  # its bound depends on the reference, which may be new
                 self._list.append(watch)
+        self._composites = composites(self._list)
         unknown = m.normal.reference is not None and not m.baseline.complete
         if unknown and any(is_change(rule) and rule.feature is None for rule in listed):
             m.notes = [*(note for note in m.notes if note != NO_PERFORMANCE), NO_PERFORMANCE]
@@ -145,6 +156,16 @@ class Watches:
         alerts: list[Alert] = []
         for watch in self._list:
             alerts += self._evaluate(watch, look)
+        return alerts + self._together(float(course.ends[-1]), look)
+
+    def _together(self, until: float, look: Look) -> list[Alert]:
+        """Moves composite rules over what the others did in this call; event time has come to `until`."""
+        alerts: list[Alert] = []
+        for composite in self._composites:
+            moves = sorted(self._moves, key=lambda move: move.time)
+            transitions = composite.look(moves, look.m.tick * TICK, until)
+            alerts += self._alerts(composite.watch, transitions, look)
+        self._moves = []
         return alerts
 
     def _drift_ticks(self, course: Course, flow: Flow | None) -> Ints:
@@ -158,6 +179,8 @@ class Watches:
 
     def _evaluate(self, watch: Watch, look: Look) -> list[Alert]:
         rule, state, m = watch.rule, watch.state, look.m
+        if named(rule):
+            return []
         end = float(look.course.ends[-1])
         if rule.guard is not None:
             return self._guard(watch, look)
@@ -201,9 +224,10 @@ class Watches:
     def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
         """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
         alerts: list[Alert] = []
+        look = Look(None, None, m, NO_SAMPLES)
         for watch in self._list:
             rule, state = watch.rule, watch.state
-            if state.due is None or state.due > until:
+            if state.due is None or state.due > until or named(rule):
                 continue
             if watch.detector is not None or rule.guard is not None:
                 transitions = scan_detections(guarding.quiet(rule), state, [], until)
@@ -211,8 +235,8 @@ class Watches:
                 transitions = scan_absence(rule, state, NOTHING, until)
             else:
                 transitions = rules.scan(rule, state, NOTHING, NOTHING, NO_SAMPLES, until=until)
-            alerts += self._alerts(watch, transitions, Look(None, None, m, NO_SAMPLES))
-        return alerts
+            alerts += self._alerts(watch, transitions, look)
+        return alerts + self._together(until, look)
 
     @property
     def due(self) -> float:
@@ -220,6 +244,8 @@ class Watches:
         return min((watch.state.due for watch in self._list if watch.state.due is not None), default=math.inf)
 
     def _alerts(self, watch: Watch, transitions: list[Transition], look: Look) -> list[Alert]:
+        if self._composites:
+            self._moves += [Move(each.time, watch, each.state == "firing") for each in transitions]
         return [build(watch.subject, transition, look.evidence(watch, transition)) for transition in transitions]
 
     # -- storing -------------------------------------------------------------------------------------------------
@@ -232,6 +258,7 @@ class Watches:
             if watch.rule.detector is not None or (watch.rule.metric is not None and watch.rule.metric not in METRICS):
                 watch.state = RuleState()
                 watch.detector = Detector.of(watch.rule) if watch.detector is not None else None
+        self._composites = composites(self._list)
 
     def states(self) -> list[WatchState]:
         """For a checkpoint."""
@@ -254,6 +281,13 @@ def made_for(rule: Rule) -> str:
     told: dict[str, Any] = msgspec.to_builtins(structs.replace(rule, severity="info"))
     said = {key: value for key, value in told.items() if key not in LATER or value is not None}
     return blake2b(msgspec.json.encode(said, order="sorted"), digest_size=8).hexdigest()
+
+
+def kind_of(rule: Rule, listed: Sequence[Rule]) -> AlertKind:
+    """The kind of alert of a rule; of a composite one that of the first rule that it names."""
+    for name in named(rule)[:1]:
+        return kind_of(next(each for each in listed if each.name == name), listed)
+    return kind(rule)
 
 
 def _fires(stored: WatchState) -> bool:

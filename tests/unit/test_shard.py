@@ -48,6 +48,8 @@ RULES = (
     Rule(name="feature-guard", guard="feature:*", false_alarms=500),
     Rule(name="output-guard", guard="prediction", false_alarms="1 per 1000 predictions", segment="*"),
     Rule(name="score-guard", guard="score", false_alarms=1000),
+    Rule(name="together", every=("failures", "feature"), segment="*", hold=1.5),
+    Rule(name="either", some=("together", "fall", "adwin", "silence", "feature-guard"), cooldown=3.0),
     Rule(name="silence", absent="labels", hold=5.0),
 )
 LEARN = Learn(
