@@ -23,8 +23,14 @@ def fired(value: float, samples: int = 1204, threshold: float | None = None, **m
     return msgspec.convert(fields, Transition)
 
 
-def sentence(rule: Rule, transition: Transition, evidence: Evidence | None = None, **where: str) -> str:
-    return build(Subject("fraud", rule, **where), transition, evidence).summary
+def sentence(
+    rule: Rule,
+    transition: Transition,
+    evidence: Evidence | None = None,
+    segment: str = "all",
+    feature: str | None = None,
+) -> str:
+    return build(Subject("fraud", rule, segment, feature), transition, evidence).summary
 
 
 def test_ids_do_not_change_between_versions() -> None:
