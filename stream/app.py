@@ -25,6 +25,7 @@ from stream.checkpoint.seal import Seal, secret_for
 from stream.config import Config
 from stream.engine.artifacts import Artifacts
 from stream.engine.owned import ShardLike
+from stream.engine.silencing import Silencing
 from stream.engine.topics import TopicProblem
 from stream.engine.worker import Engine, NewShard
 from stream.profile import NoReference, references
@@ -43,6 +44,9 @@ FAILED, BAD_USAGE = 1, 2
 
 STOP_SECONDS = 4.5
 """After a signal the process ends by then, whatever the store and the broker do."""
+
+SILENCES_EVERY = 2.0
+"""Seconds after which a worker has what another one was told."""
 
 _GC_THRESHOLDS = (50_000, 20, 50)
 """Records come by the thousand and go soon: the default of 700 would look at the living over and over."""
@@ -72,11 +76,14 @@ class Worker:
         except (ValueError, StoreUnavailable) as error:
             raise CannotStart(f"checkpoint.store: {error}") from error
         registry = new_registry(self.view)
+        seal = Seal(secret)
+        self._silencing = Silencing(self._store, seal, config)
+        self._looking: asyncio.Task[None] | None = None
         try:
             self._engine = Engine(
                 config,
                 store=self._store,
-                seal=Seal(secret),
+                seal=seal,
                 timings=Timings(registry),
                 new_shard=new_shard or self._new_shard,
                 keep_artifact=Artifacts(config).keep,
@@ -84,12 +91,25 @@ class Worker:
             )
         except (ValueError, OSError) as error:
             raise CannotStart(str(error)) from error
-        self._server = web.AppRunner(make_server(self.view, registry, token), access_log=None, shutdown_timeout=0.5)
+        self._server = web.AppRunner(
+            make_server(self.view, registry, token, self._silencing), access_log=None, shutdown_timeout=0.5
+        )
 
     def _new_shard(self, partition: int, rows: Iterable[tuple[str, bytes]] | None) -> ShardLike:
+        self._silencing.ensure()
+        silences = self._silencing.silences
         if rows is None:
-            return Shard(partition, self.config, self._references)
-        return Shard.restore(partition, self.config, rows, self._references)
+            return Shard(partition, self.config, self._references, silences)
+        return Shard.restore(partition, self.config, rows, self._references, silences)
+
+    async def _look_at_silences(self) -> None:
+        """Another worker may be given silences, or have some taken back."""
+        while True:
+            await asyncio.sleep(SILENCES_EVERY)
+            try:
+                await asyncio.to_thread(self._silencing.read)
+            except StoreUnavailable:
+                continue  # the engine says so, and those that are known go on to hold
 
     async def start(self) -> None:
         """Serves the page, then joins the consumer group; waits for a broker if none answers. Raises CannotStart."""
@@ -104,6 +124,7 @@ class Worker:
                 "set http.port to a free one (0 takes any)"
             ) from error
         host, port = self._server.addresses[0][:2]
+        self._looking = asyncio.create_task(self._look_at_silences())
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         try:
             await self._engine.start()
@@ -113,6 +134,8 @@ class Worker:
     async def stop(self) -> bool:
         """Last checkpoint, effects published, group left, page closed. True when nothing has to be read again."""
         clean = await self._engine.stop()
+        if self._looking is not None:
+            self._looking.cancel()
         await self._server.cleanup()
         self._store.close()
         return clean

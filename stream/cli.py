@@ -315,7 +315,7 @@ def reset(
 
     try:
         store = open_store(settings.checkpoint.store, settings.kafka.group)
-        found = store.shards()
+        found = [number for number in store.shards() if number >= 0]  # silences stay: Kafka does not have them
         chosen = found if shard is None else [number for number in shard if number in found]
         if not chosen:
             _say(f"There is no state of {'any partition' if shard is None else 'such a partition'}.")

@@ -18,6 +18,8 @@ UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
 
 Duration: TypeAlias = Annotated[float, Meta(ge=0, extra={"duration": True})]
 """Seconds; in the file `250ms`, `5s`, `10m`, `1h`, `7d`."""
+Moment: TypeAlias = Annotated[float, Meta(ge=0, extra={"moment": True})]
+"""Seconds since 1970; in the file also RFC 3339 text such as `2026-01-31T12:00:00Z`."""
 Positive: TypeAlias = Annotated[int, Meta(ge=1)]
 Secret: TypeAlias = Annotated[str, Meta(extra={"secret": True})]
 """Never shown in a message."""
@@ -169,6 +171,17 @@ class Learn(Struct, frozen=True, forbid_unknown_fields=True):
     """None: challengers are only compared."""
 
 
+class Silence(Struct, frozen=True, forbid_unknown_fields=True):
+    """Alerts that are not published for a while: those of the model, the rule and the segment that it names."""
+
+    model: str | None = None
+    rule: str | None = None
+    segment: str | None = None
+    until: Moment | None = None
+    """Event time at which it ends. None: never."""
+    reason: str = ""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds on what input can make us remember. What exceeds one is counted and folded into `__other__`."""
 
@@ -207,6 +220,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """What a model has that is not named, or that says nothing of its own."""
     models: dict[str, Model] = field(default_factory=dict)
     unknown_models: UnknownModels = "monitor"
+    silences: tuple[Silence, ...] = ()
     max_skew: Duration = HOUR
     """Seconds that an event time may be ahead of the broker's append time; further ahead is refused."""
     limits: Limits = field(default_factory=Limits)

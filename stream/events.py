@@ -160,6 +160,8 @@ class Alert(Struct, frozen=True, omit_defaults=True):
     coverage: float | UnsetType = UNSET
     window: Span | UnsetType = UNSET
     explanation: Explanation | UnsetType = UNSET
+    silenced: bool = False
+    """Held back by a silence: so it is on the page and in the API, never on the topic."""
 
 
 class Estimated(Struct, frozen=True, omit_defaults=True):

@@ -32,6 +32,7 @@ from stream.monitor.model import Emission, Guesses, ModelMonitor, Refused, Truth
 from stream.monitor.normal import Stored
 from stream.monitor.reference import Reference
 from stream.monitor.settled import Block
+from stream.monitor.silences import Silences
 from stream.monitor.stored import Head, StoredPane
 from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, outbox_key, split_key
 from stream.taking import Bad, Intake, Ready
@@ -62,8 +63,16 @@ CHANNELS = {"Alert": Channel.ALERTS, "MetricSnapshot": Channel.SNAPSHOTS, "Model
 class Shard:
     """One partition of the two input topics."""
 
-    def __init__(self, partition: int, config: Config, references: Mapping[str, Reference] | None = None) -> None:
+    def __init__(
+        self,
+        partition: int,
+        config: Config,
+        references: Mapping[str, Reference] | None = None,
+        silences: Silences | None = None,
+    ) -> None:
+        """`silences` may be shared: what is put into them holds from then on."""
         self.partition, self.config = partition, config
+        self._silences = silences or Silences(config.silences)
         self._references = references or {}
         segmented = any(spec.segments for spec in (config.defaults, *config.models.values()))
         guess = Prediction if segmented else without(Prediction, "attributes")
@@ -272,7 +281,9 @@ class Shard:
                 self.config.unknown_models == "dead-letter" or len(self._models) >= self.config.limits.models
             ):
                 return None
-            model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
+            model = ModelMonitor(
+                name, self.config.model(name), self.config.limits, self._references.get(name), self._silences
+            )
             model.parted = [] if self.parts_kept else None
             self._models[name] = model
         return model
@@ -394,13 +405,14 @@ class Shard:
         config: Config,
         rows: Iterable[tuple[str, bytes]],
         references: Mapping[str, Reference] | None = None,
+        silences: Silences | None = None,
     ) -> Shard:
         """The shard that wrote these rows; rows of waiting predictions (`rows.PENDING`) may come later.
 
         Raises StateRefused for rows that are not such.
         """
         try:
-            return cls._restored(partition, config, rows, references)
+            return cls._restored(partition, config, rows, references, silences)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StateRefused(
                 f"stored rows of shard {partition} do not fit each other ({type(error).__name__}: {error}): rebuild it "
@@ -414,8 +426,9 @@ class Shard:
         config: Config,
         rows: Iterable[tuple[str, bytes]],
         references: Mapping[str, Reference] | None,
+        silences: Silences | None,
     ) -> Shard:
-        shard = cls(partition, config, references)
+        shard = cls(partition, config, references, silences)
         models: dict[str, dict[str, dict[str, bytes]]] = {}
         for row, content in rows:
             name, part, rest = split_key(row)
@@ -443,7 +456,9 @@ class Shard:
         self._dead_letters, self._arrived, self._idle_from = head.dead_letters, head.arrived, head.idle_from
 
     def _restore_model(self, name: str, parts: dict[str, dict[str, bytes]]) -> None:
-        model = ModelMonitor(name, self.config.model(name), self.config.limits, self._references.get(name))
+        model = ModelMonitor(
+            name, self.config.model(name), self.config.limits, self._references.get(name), self._silences
+        )
         self._models[name] = model
         same = all(model.normal.restore(unpack(Stored, content)) for content in parts.get("normal", {}).values())
         for content in parts.get("baseline", {}).values() if same else ():

@@ -67,6 +67,8 @@ class RuleView(Struct):
     since: float | None
     summary: str
     feature: str | None = None
+    silenced: bool = False
+    """It fires, and a silence holds its alert back."""
 
 
 class TrialView(Struct):

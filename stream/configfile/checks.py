@@ -17,6 +17,7 @@ from stream.config import Checkpoint, Config, Kafka, Model, Reference
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, Problem
 from stream.configfile.rulechecks import check_rules
+from stream.configfile.silencechecks import check_silences
 from stream.configfile.tree import Tree
 from stream.configfile.typed import Reader
 from stream.events import Task
@@ -68,6 +69,7 @@ def check(config: Config, tree: Tree, reader: Reader, folder: FilePath) -> tuple
     if config.unknown_models == "dead-letter" and not config.models:
         report(("unknown_models",), "found dead-letter and no models: every event would be refused")
 
+    check_silences(config, report)
     specs: dict[str, Model] = {}
     for name, model in {"": config.defaults, **config.models}.items():
         path: Path = ("models", name) if name else ("defaults",)

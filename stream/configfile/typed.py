@@ -16,6 +16,7 @@ from msgspec import inspect as types
 from stream.configfile import durations
 from stream.configfile.problems import Path, Problem, choice, spell
 from stream.configfile.tree import Node
+from stream.events import seconds
 
 _BAD = object()
 """Stands for a value that could not be read; a problem has been reported."""
@@ -85,6 +86,8 @@ class Reader:
                 return self._items(kind.item_type, node, path, extra)
             case types.FloatType() if extra.get("duration"):
                 return self._duration(kind, node, path)
+            case types.FloatType() if extra.get("moment"):
+                return self._moment(node, path)
             case types.FloatType() | types.IntType():
                 return self._number(kind, node, path)
             case types.StrType():
@@ -136,6 +139,14 @@ class Reader:
             near = f" (did you mean {node.text}s?)" if isinstance(node.value, int | float) else ""
             return self.mismatch(node, path, expected + near)
         return value if value < 1e11 else self.mismatch(node, path, "a duration of at most a thousand years")
+
+    def _moment(self, node: Node, path: Path) -> Any:
+        if isinstance(node.value, str | int | float) and not isinstance(node.value, bool):
+            try:
+                return seconds(node.value)
+            except ValueError:
+                pass
+        return self.mismatch(node, path, "a time such as 2026-01-31T12:00:00Z, or seconds since 1970")
 
     def _number(self, kind: types.FloatType | types.IntType, node: Node, path: Path) -> Any:
         whole = isinstance(kind, types.IntType)

@@ -32,6 +32,7 @@ from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
+from stream.monitor.silences import Held, Silences
 from stream.monitor.stored import Counters, Head, Histogram, Measured
 from stream.monitor.vocabulary import MAX_NAME, name_of
 from stream.monitor.watches import Watches
@@ -111,7 +112,14 @@ class Truths(Struct):
 class ModelMonitor:
     """One model."""
 
-    def __init__(self, name: str, spec: Model, limits: Limits, reference: Reference | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        spec: Model,
+        limits: Limits,
+        reference: Reference | None = None,
+        silences: Silences | None = None,
+    ) -> None:
         self.name, self.spec, self.limits = name, spec, limits
         self.counters = Counters()
         self.task: Task | None = None
@@ -145,6 +153,8 @@ class ModelMonitor:
         """Forgotten panes and what their tallies mean, for whoever wants them and empties this; None: nobody does."""
         self.version: str | None = None
         self.recent: list[Alert] = []
+        self._silences = silences or Silences()
+        self.held = Held(self._silences)
         self.alerts_total: dict[str, int] = {}
         self.latency = Histogram(LATENCY_BOUNDS)
         self.delay = Histogram(DELAY_BOUNDS)
@@ -199,7 +209,8 @@ class ModelMonitor:
     def due(self) -> float:
         """Event time at which something may happen though no event comes; infinite when nothing will."""
         waits = self.panes or self.join.early
-        return min((self.position + 1) * self.spec.pane if waits else math.inf, self.watches.due)
+        pane = (self.position + 1) * self.spec.pane if waits else math.inf
+        return min(pane, self.watches.due, self.held.due(self.tick * TICK))
 
     # -- the task ------------------------------------------------------------------------------------------------
 
@@ -500,14 +511,24 @@ class ModelMonitor:
         """Looks at every rule at the chunk's tick ends."""
         self._alert(self.watches.evaluate(course, flow, self))
 
-    def _alert(self, alerts: list[Alert]) -> None:
-        """Sends alerts in order of event time."""
-        for alert in sorted(alerts, key=lambda each: each.ts):
-            self._emissions.append(Emission(round(alert.ts / TICK), alert))
+    def _alert(self, alerts: list[Alert], until: float = -math.inf) -> None:
+        """Sends alerts in order of event time, and those that silences held back up to `until`."""
+        for one in sorted(alerts, key=lambda each: each.ts):
+            self._release(one.ts)
+            alert = self.held.take(one)
+            if not alert.silenced:
+                self._emissions.append(Emission(round(alert.ts / TICK), alert))
             if alert.state == "firing":
                 key = f"{alert.severity} {alert.rule}"
                 self.alerts_total[key] = self.alerts_total.get(key, 0) + 1
             self.recent = [alert, *self.recent][:RECENT]
+        self._release(until)
+
+    def _release(self, until: float) -> None:
+        """Sends alerts whose silence has ended while they fire."""
+        for end, alert in self.held.release(self.tick * TICK, until):
+            self._emissions.append(Emission(round(end / TICK), alert))
+            self.recent = [alert if each.id == alert.id else each for each in self.recent]
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -541,9 +562,10 @@ class ModelMonitor:
             if target - step > 2:
                 boundary = self._next_boundary()
                 step = target if boundary is None else min(max(boundary, step), target)
-            self._alert(self.watches.pass_time(self._tick_of(step) * TICK, self))
+            start = self._tick_of(step) * TICK
+            self._alert(self.watches.pass_time(start, self), start)
             self._enter(step)
-        self._alert(self.watches.pass_time(tick * TICK, self))
+        self._alert(self.watches.pass_time(tick * TICK, self), tick * TICK)
         self.tick = tick
 
     def _next_boundary(self) -> int | None:
@@ -664,6 +686,7 @@ class ModelMonitor:
             waiting=self.join.waiting,
             garbage=self.join.garbage,
             eras=self.eras,
+            held=self.held.alerts,
         )
 
     def restore(
@@ -698,6 +721,7 @@ class ModelMonitor:
             *(head.recent, head.alerts_total),
             *(head.latency, head.delay),
         )
+        self.held = Held(self._silences, head.held)
         if head.task == "multiclass":
             self.join.widen(len(head.classes))
         self.join.restore_early(list(early), list(early.values()))

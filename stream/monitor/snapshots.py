@@ -187,6 +187,7 @@ def _rules(m: ModelMonitor) -> list[RuleView]:
                 since=state.since,
                 summary="" if last is None else last.summary,
                 feature=watch.subject.feature,
+                silenced=watch.subject.fingerprint in m.held,
             )
         )
     return shown

@@ -143,3 +143,5 @@ class Head(Struct):
     waiting: dict[int, int]
     garbage: int
     eras: list[Era]
+    held: list[Alert] = field(default_factory=list)
+    """Firing alerts that a silence holds back."""

@@ -64,7 +64,7 @@ def _passed_on() -> dict[str, Any]:
     by = "model, segment, rule, feature, kind, severity"
     return _rule(
         "StreamModelAlert",
-        f"max by ({by}) ({names.FIRING.name}) == 1",
+        f"max by ({by}) ({names.FIRING.name}) == 1 unless max by ({by}) ({names.SILENCED.name}) == 1",
         "0s",
         "{{ $labels.severity }}",
         "{{ $labels.rule }} fires for model {{ $labels.model }}, segment {{ $labels.segment }}"

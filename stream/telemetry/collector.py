@@ -119,6 +119,7 @@ def _samples(view: WorkerView) -> Samples:
         for rule in _once(model.rules):
             where = (model.model, rule.segment, rule.rule, rule.feature or "")
             add(names.FIRING, rule.state == "firing", *where, rule.kind, rule.severity)
+            add(names.SILENCED, True if rule.silenced else None, *where, rule.kind, rule.severity)
         for challenger in {challenger.name: challenger for challenger in model.challengers}.values():
             _challenger(model.model, challenger, add)
     return found

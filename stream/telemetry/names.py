@@ -75,6 +75,14 @@ FIRING = Definition(
     "1 while the rule's alert fires, else 0.",
     "boolean",
 )
+SILENCED = Definition(
+    "stream_alert_silenced",
+    "gauge",
+    FIRING.labels,
+    "1 while the rule's alert fires and a silence holds it back.",
+    "boolean",
+    contract=False,
+)
 PENDING = Definition(
     "stream_pending", "gauge", ("model", "kind"), "Events that wait for their counterpart, by kind.", "events"
 )
@@ -136,8 +144,8 @@ CHALLENGER = Definition(
 
 VIEWED: tuple[Definition, ...] = (
     PREDICTIONS, LABELS, OUTCOMES, ERRORS, DUPLICATES, EXPIRED, DEAD_LETTERS, ALERTS, CHECKPOINTS, FENCED,
-    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, COVERAGE, DRIFT, MISSING, FIRING, PENDING, WATERMARK, LAG, SHARDS,
-    VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
+    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, PENDING, WATERMARK, LAG,
+    SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
 )  # fmt: skip
 """Read from a WorkerView at scrape time."""
 

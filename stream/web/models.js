@@ -118,7 +118,7 @@ function rules(model, now) {
   const order = ["firing", "pending", "inactive"];
   const all = [...model.rules].sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state));
   if (!all.length) return panel("Rules", null, h("p", { class: "muted" }, "No rule watches this model."));
-  const row = (rule) => h("li", { key: JSON.stringify([rule.rule, rule.segment, rule.feature]) }, chip(...STATES[rule.state]),
+  const row = (rule) => h("li", { key: JSON.stringify([rule.rule, rule.segment, rule.feature]) }, chip(...(rule.silenced ? ["idle", "silenced"] : STATES[rule.state])),
     h("span", { class: "words" }, h("bdi", null, rule.rule), known(rule.feature) && h("small", null, " ", h("bdi", null, rule.feature)), rule.segment !== "all" && h("small", null, ` ${rule.segment}`), h("small", { class: "clip", title: rule.summary }, rule.summary)),
     h("span", { class: "num" }, number(rule.value), known(rule.threshold) && h("small", null, ` / ${number(rule.threshold)}`), known(rule.since) && h("small", { title: clock(rule.since) }, ` ${ago(now, rule.since)}`)));
   return panel("Rules", "value / bound", h("ul", { class: "rules" }, all.slice(0, FEW).map(row)),

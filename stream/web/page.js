@@ -102,7 +102,7 @@ function alertRow(alert, now) {
   const facts = [alert.kind.replaceAll("_", " "), alert.segment !== "all" && alert.segment, `rule ${alert.rule}`, `${plural(alert.samples, "sample")}`].filter(Boolean);
   const why = alert.explanation || { segments: [], features: [] };
   return h("li", { class: `card alert ${level}`, key: alert.id },
-    h("div", { class: "top" }, chip(level, alert.state === "resolved" ? "resolved" : alert.severity), h("bdi", { class: "of" }, alert.model), h("span", { class: "grow" }),
+    h("div", { class: "top" }, chip(level, alert.state === "resolved" ? "resolved" : alert.severity), alert.silenced && chip("idle", "silenced"), h("bdi", { class: "of" }, alert.model), h("span", { class: "grow" }),
       h("time", { title: `${clock(alert.started_at)} to ${alert.state === "resolved" ? clock(alert.ts) : "now"}` }, alert.state === "resolved" ? `resolved ${ago(now, alert.ts)}` : `for ${duration(Math.max(0, now - alert.started_at))}`)),
     h("p", { class: "summary" }, alert.summary),
     h("p", { class: "muted" }, facts.join(" · "),

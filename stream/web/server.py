@@ -1,4 +1,5 @@
-"""HTTP: the status page, the JSON API, health, and the metrics for Prometheus. Read-only; it decides nothing.
+"""HTTP: the status page, the JSON API, health, and the metrics for Prometheus. It decides nothing, and changes nothing
+but silences.
 
 Invariant: one answer shows one view, taken in the event loop between two slices; encoding and compressing a large one
 happens in a thread, so that a scrape does not delay events.
@@ -20,15 +21,19 @@ from prometheus_client.registry import Collector
 
 from stream.view import WorkerView
 from stream.web import access, page, status
+from stream.web.silences import Route, SilencingLike
 
 
 class _Sources:
     """What the answers are made of."""
 
-    def __init__(self, view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None) -> None:
+    def __init__(
+        self, view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None, silences: Route
+    ) -> None:
         self.view = view
         self.registry = registry
         self.token = token
+        self.silences = silences
 
 
 SOURCES = web.AppKey("sources", _Sources)
@@ -37,22 +42,25 @@ JSON = "application/json"
 COMPRESS_FROM = 1024
 """Bytes from which compression is worth its time."""
 
-PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/status", "/api/alerts")
+PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/status", "/api/alerts", "/api/silences")
 LOCKED = "default-src 'none'; frame-ancestors 'none'"
 """Policy of everything that is not the page."""
 
 
 def make_server(
-    view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None = None
+    view: Callable[[], WorkerView],
+    registry: CollectorRegistry,
+    token: str | None = None,
+    silencing: SilencingLike | None = None,
 ) -> web.Application:
     """The web application of one worker; the caller binds it to an address.
 
     `view` is called in the event loop, once for each request that needs it; what it returns must not change later,
     because a thread encodes it. `registry` is what /metrics exposes; it is collected in the event loop too. `token`:
-    who does not send it is told nothing but health, see `access.py`.
+    who does not send it is told nothing but health, see `access.py`. `silencing` takes silences; None: nobody does.
     """
     application = web.Application(middlewares=[_guard])
-    application[SOURCES] = _Sources(view, registry, token)
+    application[SOURCES] = _Sources(view, registry, token, Route(silencing))
     application.add_routes(
         [
             web.get("/", _page),
@@ -61,6 +69,9 @@ def make_server(
             web.get("/readyz", _ready),
             web.get("/api/status", _status),
             web.get("/api/alerts", _alerts),
+            web.get("/api/silences", _silences),
+            web.post("/api/silences", _silence),
+            web.delete("/api/silences/{id}", _unsilence),
         ]
     )
     return application
@@ -83,7 +94,7 @@ async def _guard(
         response = _json({"error": f"there is no {request.path}", "paths": PATHS}, 404)
     except web.HTTPMethodNotAllowed as refused:
         allowed = ", ".join(sorted(refused.allowed_methods))
-        response = _json({"error": f"{request.path} can only be read: {allowed}"}, 405)
+        response = _json({"error": f"{request.path} takes only: {allowed}"}, 405)
         response.headers["Allow"] = allowed
     response.headers.setdefault("Content-Security-Policy", LOCKED)
     response.headers["Cache-Control"] = "no-store"
@@ -139,6 +150,18 @@ async def _alerts(request: web.Request) -> web.Response:
         return _json({"error": f"state={state!r}: expected firing or resolved"}, 400)
     view = request.app[SOURCES].view()
     return await _large(request, lambda: status.alerts(view, state), JSON)
+
+
+async def _silences(request: web.Request) -> web.Response:
+    return _json(*request.app[SOURCES].silences.listed())
+
+
+async def _silence(request: web.Request) -> web.Response:
+    return _json(*await request.app[SOURCES].silences.add(request.content_type, await request.read()))
+
+
+async def _unsilence(request: web.Request) -> web.Response:
+    return _json(*await request.app[SOURCES].silences.remove(request.match_info["id"]))
 
 
 class _Collected(Collector):
