@@ -19,7 +19,7 @@ RESIDENT = ("baseline/", "early/", "estimate/", "learner/", "model/", "normal/",
 
 
 FORMAT = 1
-"""Of everything that a shard stores. It grows when an older version could not read the rows any more."""
+"""Of everything that a shard stores. `upgrades.py` says when it grows, and reads what has a smaller one."""
 
 
 class Formatted(Struct):

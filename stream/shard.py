@@ -36,6 +36,7 @@ from stream.monitor.silences import Silences
 from stream.monitor.stored import Head, StoredPane
 from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, outbox_key, split_key
 from stream.taking import Bad, Intake, Ready
+from stream.upgrades import other_format
 from stream.view import ModelView, ShardView
 
 Rows = npt.NDArray[np.intp]
@@ -437,10 +438,7 @@ class Shard:
             elif part == HEAD:
                 found = unpack(Formatted, content).format
                 if found != FORMAT:
-                    raise StateRefused(
-                        f"stored state of shard {partition} has format {found}, this version reads {FORMAT}: run the "
-                        f"version that wrote it, or rebuild from Kafka with `stream reset --shard {partition}`"
-                    )
+                    raise other_format(partition, found)
                 shard._restore_head(unpack(ShardHead, content))
             else:
                 shard.outbox.append(unpack(Outgoing, content))

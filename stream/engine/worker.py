@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import Any, cast
 
 from aiokafka.errors import KafkaError
@@ -35,6 +34,7 @@ from stream.engine.group import InstanceTaken, Membership
 from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.owned import Owned, Parts, ShardLike, Timings
 from stream.engine.placement import Placement
+from stream.engine.restoring import resident_rows
 from stream.engine.security import connection
 from stream.engine.transport import Seek, Slice, SliceApp, SliceConsumer
 from stream.view import LagView, WorkerView
@@ -345,11 +345,10 @@ class Engine:
     def _acquire(self, partition: int) -> tuple[int, ShardLike]:
         """Runs in a thread: takes the partition from every earlier owner, and rebuilds what it knew."""
         epoch = self._parts.store.acquire(partition)
-        stored = chain.from_iterable(self._parts.store.load(partition, prefix) for prefix in self._resident)
-        rows = list(self._parts.seal.open_all(partition, stored))
+        rows = resident_rows(self._parts.store, self._parts.seal, partition, epoch, self._resident)
         # One at a time: msgspec crashes when two threads are the first to decode a type.
         with self._restoring:
-            return epoch, self._new_shard(partition, rows or None)
+            return epoch, self._new_shard(partition, rows.items() or None)
 
     def _lost(self, owned: Owned) -> None:
         """A checkpoint was fenced. If the partition is still ours, it is taken again."""
