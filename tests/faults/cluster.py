@@ -108,7 +108,7 @@ class Cluster:
         """Where a group's SQLite state is."""
         return self.disk.path / f"{group}.db"
 
-    def start(self, settings: dict[str, Any], module: str = "stream", **environment: str) -> Program:
+    def start(self, settings: dict[str, Any], module: str = "tests.faults.telling", **environment: str) -> Program:
         """One more worker."""
         self._started += 1
         home = self.directory / settings["kafka"]["group"]
@@ -165,11 +165,22 @@ class Cluster:
             if await asyncio.to_thread(self.ready) and await asyncio.to_thread(self.applied) >= target:
                 return time.monotonic() - begun
             if time.monotonic() - begun > seconds:
-                tails = "\n".join(f"{w.log.name}: {w.log.read_text()[-600:]}" for w in self.workers)
-                raise Violation(
-                    f"stuck: {await asyncio.to_thread(self.applied):.0f} of {target} after {seconds} s\n{tails}"
-                )
+                applied = await asyncio.to_thread(self.applied)
+                said = await asyncio.to_thread(self._what_is_wrong)
+                raise Violation(f"stuck: {applied:.0f} of {target} after {seconds:.0f} s\n{said}")
             await asyncio.sleep(0.1)
+
+    def _what_is_wrong(self) -> str:
+        """What each worker says of itself; where its tasks are goes to its log."""
+        said = []
+        for worker in self.workers:
+            metrics = worker.metrics()
+            lag = {dict(key)["partition"]: value for key, value in metrics.get("stream_consumer_lag", {}).items()}
+            reasons = worker.status()["reasons"] if metrics else "no answer"
+            said.append(f"{worker.log.name}: {reasons}, lag {lag}")
+            worker.process.send_signal(signal.SIGUSR1)
+        time.sleep(2.0)
+        return "\n".join([*said, *(f"{worker.log.name}: {worker.log.read_text()[-600:]}" for worker in self.workers)])
 
     async def _watch(self) -> None:
         while True:

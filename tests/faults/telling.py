@@ -1,0 +1,31 @@
+"""`stream run` that writes to its log, on SIGUSR1, where each of its threads and tasks is: to see what a stuck one does.
+
+python -m tests.faults.telling run -c FILE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
+
+def tell(_signal: int, _frame: FrameType | None) -> None:
+    """All threads, then all tasks of all loops."""
+    faulthandler.dump_traceback(file=sys.stderr)
+    # Those of the consumer's thread have a loop of their own, which `asyncio.all_tasks` would want to be given.
+    for task in list(vars(asyncio.tasks)["_all_tasks"]):
+        with suppress(RuntimeError):
+            if not task.done():
+                task.print_stack(file=sys.stderr)
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    from stream.cli import main
+
+    signal.signal(signal.SIGUSR1, tell)
+    main()
