@@ -431,6 +431,7 @@ class Shard:
     ) -> Shard:
         shard = cls(partition, config, references, silences)
         models: dict[str, dict[str, dict[str, bytes]]] = {}
+        whole = False
         for row, content in rows:
             name, part, rest = split_key(row)
             if name is not None:
@@ -440,8 +441,14 @@ class Shard:
                 if found != FORMAT:
                     raise other_format(partition, found)
                 shard._restore_head(unpack(ShardHead, content))
+                whole = True
             else:
                 shard.outbox.append(unpack(Outgoing, content))
+        if not whole:
+            raise StateRefused(
+                f"stored state of shard {partition} has no head row, so it is not whole: rebuild it from Kafka with "
+                f"`stream reset --shard {partition}`"
+            )
         shard.outbox.sort(key=lambda each: each.seq)
         for name, parts in models.items():
             shard._restore_model(name, parts)

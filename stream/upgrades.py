@@ -36,13 +36,9 @@ STEPS: dict[int, Step] = {}
 
 def due(shard: int, rows: Mapping[str, bytes], known: Mapping[int, Step] = STEPS) -> list[Step]:
     """The steps that bring the rows of a shard to the present format. Raises StateRefused where there is no way."""
-    if not rows:
-        return []
     if HEAD not in rows:
-        raise StateRefused(
-            f"stored state of shard {shard} has no head row, so it is not whole: rebuild it from Kafka with "
-            f"`stream reset --shard {shard}`"
-        )
+        # Nothing is stored, or what there is will be refused.
+        return []
     found = unpack(Formatted, rows[HEAD]).format
     way = range(found, FORMAT)
     if found > FORMAT or not set(way) <= known.keys():

@@ -78,7 +78,9 @@ class RedisStore:
         self.ping()
         epoch, commits = (int(part) for part in self._call(lambda: self._acquire(keys=[self._head(shard)])))
         with self._lock:
-            self._commits[shard] = (epoch, commits, commits)
+            # The answer to an earlier call, which was given up meanwhile, may come last.
+            if epoch > self._commits.get(shard, (0, 0, 0))[0]:
+                self._commits[shard] = (epoch, commits, commits)
         return epoch
 
     def load(self, shard: int, prefix: str = "") -> Iterator[tuple[str, bytes]]:

@@ -31,6 +31,14 @@ SESSION = 6.0
 KEY = "a key of the tests, 32 bytes long"
 
 
+JUDGED = (
+    *("stream_ready", "stream_fenced_total", "stream_consumer_lag", "stream_predictions_total", "stream_labels_total"),
+    *("stream_outcomes_total", "stream_pending", "stream_expired_total", "stream_duplicates_total"),
+    "stream_prediction_errors_total",
+)
+"""Metrics that runs look at."""
+
+
 class Violation(AssertionError):
     """What may never be."""
 
@@ -134,7 +142,7 @@ class Cluster:
         """The metrics of a worker, judged; empty while it does not answer."""
         if worker.process.pid in self.stopped:
             return {}
-        metrics = worker.metrics()
+        metrics = worker.metrics(*JUDGED)
         if metrics:
             self.scrapes += 1
             self.fenced[str(worker.log)] = total(metrics, "stream_fenced_total")
@@ -144,16 +152,16 @@ class Cluster:
 
     def applied(self) -> float:
         """Events that all workers together have applied."""
-        found = [self.scrape(worker) for worker in list(self.workers)]
-        return sum(total(m, "stream_predictions_total") + total(m, "stream_labels_total") for m in found)
+        return sum(map(_applied, [self.scrape(worker) for worker in list(self.workers)]))
 
-    def ready(self) -> bool:
-        """Whether every worker runs and says that it is ready."""
+    def look(self) -> tuple[bool, float]:
+        """Whether every worker runs and says that it is ready; events that all together have applied."""
         for worker in self.workers:
             if worker.process.poll() is not None:
                 code = worker.process.returncode
                 raise Violation(f"{worker.log} ended by itself with {code}: {worker.log.read_text()[-1500:]}")
-        return all(total(self.scrape(worker), "stream_ready") == 1 for worker in list(self.workers))
+        found = [self.scrape(worker) for worker in list(self.workers)]
+        return all(total(metrics, "stream_ready") == 1 for metrics in found), sum(map(_applied, found))
 
     async def recovered(self, seconds: float = 90.0) -> float:
         """Waits until all workers are ready and everything that was sent by now is applied; returns how long it took.
@@ -162,19 +170,19 @@ class Cluster:
         """
         begun, target = time.monotonic(), self.sent
         while True:
-            if await asyncio.to_thread(self.ready) and await asyncio.to_thread(self.applied) >= target:
+            ready, applied = await asyncio.to_thread(self.look)
+            if ready and applied >= target:
                 return time.monotonic() - begun
             if time.monotonic() - begun > seconds:
-                applied = await asyncio.to_thread(self.applied)
                 said = await asyncio.to_thread(self._what_is_wrong)
                 raise Violation(f"stuck: {applied:.0f} of {target} after {seconds:.0f} s\n{said}")
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
     def _what_is_wrong(self) -> str:
         """What each worker says of itself; where its tasks are goes to its log."""
         said = []
         for worker in self.workers:
-            metrics = worker.metrics()
+            metrics = worker.metrics(*JUDGED)
             lag = {dict(key)["partition"]: value for key, value in metrics.get("stream_consumer_lag", {}).items()}
             reasons = worker.status()["reasons"] if metrics else "no answer"
             said.append(f"{worker.log.name}: {reasons}, lag {lag}")
@@ -186,7 +194,7 @@ class Cluster:
         while True:
             for worker in list(self.workers):
                 await asyncio.to_thread(self.scrape, worker)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(2.0)
 
     async def said(self, settings: dict[str, Any], topic: str) -> list[dict[str, Any]]:
         """What a group has published on a topic, in the order of each partition."""
@@ -239,6 +247,10 @@ class Cluster:
         await publish(producer, INPUTS, events)
         self.sent += len(events)
         await producer.stop()
+
+
+def _applied(metrics: dict[str, dict[Any, float]]) -> float:
+    return total(metrics, "stream_predictions_total") + total(metrics, "stream_labels_total")
 
 
 def unlawful(metrics: dict[str, dict[Any, float]]) -> str | None:

@@ -1,4 +1,4 @@
-"""`stream run` that writes to its log, on SIGUSR1, where each of its threads and tasks is: to see what a stuck one does.
+"""`stream run` that on SIGUSR1 writes to its log where each of its threads and tasks is: what a stuck one waits for.
 
 python -m tests.faults.telling run -c FILE
 """
