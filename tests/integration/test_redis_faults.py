@@ -99,6 +99,25 @@ def test_an_owner_whose_last_commits_were_lost_is_fenced(serve: Callable[..., Re
     assert dict(store.load(0)) == {"sum": b"1", "offset": b"1"}
 
 
+def test_an_answer_that_was_given_up_does_not_hide_lost_commits(
+    serve: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebalance can end an acquire whose thread goes on: its answer may come after that to the next one."""
+    server = serve(*FORGETFUL)
+    store = RedisStore(server.url, "team")
+    given_up = store.acquire(0)
+    epoch = store.acquire(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_acquire", lambda keys: [given_up, 0])
+        assert store.acquire(0) == given_up
+    with server.client() as client:
+        client.save()
+    store.commit(0, epoch, Delta({"sum": b"1"}))
+    server.restart(kill=True)
+    with pytest.raises(Fenced, match="earlier state"):
+        store.commit(0, epoch, Delta({"offset": b"2"}))
+
+
 def test_a_wiped_redis_never_hands_out_an_old_epoch(serve: Callable[..., RedisServer]) -> None:
     server = serve(*FORGETFUL)
     zombie, store = RedisStore(server.url, "team"), RedisStore(server.url, "team")
