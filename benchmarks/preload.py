@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from benchmarks.workload import Truth, Workload
-from stream.effects import SIDES, Side, StoredRecord
+from stream.effects import SIDES, StoredRecord
 
 
 async def preload(broker: str, workload: Workload) -> tuple[Truth, float]:
@@ -29,7 +30,7 @@ async def preload(broker: str, workload: Workload) -> tuple[Truth, float]:
         for partition in range(workload.partitions):
             sides, truth = workload.records(partition)
             for side, records in sides.items():
-                await _write(producer, side, partition, records)
+                await write(producer, side, partition, records)
             size += sum(len(record.value or b"") for record in sides["predictions"])
             total = total.plus(truth)
         await producer.flush()
@@ -38,7 +39,8 @@ async def preload(broker: str, workload: Workload) -> tuple[Truth, float]:
     return total, size / workload.predictions
 
 
-async def _write(producer: AIOKafkaProducer, topic: Side, partition: int, records: list[StoredRecord]) -> None:
+async def write(producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[StoredRecord]) -> None:
+    """Records of one partition of a topic, in batches."""
     batch = producer.create_batch()
     for record in records:
         while batch.append(key=record.key, value=record.value, timestamp=record.timestamp) is None:

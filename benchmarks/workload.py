@@ -18,7 +18,7 @@ from msgspec import Struct
 from stream.effects import SIDES, Side, StoredRecord
 
 BEGIN = 1_767_225_600.0
-"""2026-01-01T00:00:00Z: event time of the first record."""
+"""2026-01-01T00:00:00Z: event time of the first record, unless told otherwise."""
 
 TAIL = "5f3c9a1e-7b64-4d21-9e0c"
 """Makes ids as long as UUIDs."""
@@ -59,6 +59,7 @@ class Workload(Struct, frozen=True):
     step: float = 0.001
     flipped: float = 0.15
     seed: int = 7
+    begin: float = BEGIN
 
     @property
     def events(self) -> int:
@@ -86,13 +87,14 @@ class Workload(Struct, frozen=True):
         made = dict.fromkeys(SIDES, 0)
         sides: dict[Side, list[StoredRecord]] = {side: [] for side in SIDES}
         truth = Truth(Counter(), Counter())
-        for side, ts, model, value in self._lines(partition, truth):
+        for side, ts, model, value in self.lines(partition, truth):
             record = StoredRecord(made[side], round(ts * 1000), value.encode(), model.encode())
             made[side] += 1
             sides[side].append(record)
         return sides, truth
 
-    def _lines(self, partition: int, truth: Truth) -> Iterator[tuple[Side, float, str, str]]:
+    def lines(self, partition: int, truth: Truth) -> Iterator[tuple[Side, float, str, str]]:
+        """Topic, event time, model and value of each record, in order; what there is to count goes into `truth`."""
         n = self.predictions // self.partitions
         rng = np.random.default_rng([self.seed, partition])
         names = self.names(partition)
@@ -107,7 +109,7 @@ class Workload(Struct, frozen=True):
         events = 0
         for i in range(n + self.lag):
             if i < n:
-                ts = round(BEGIN + events * self.step, 3)
+                ts = round(self.begin + events * self.step, 3)
                 events += 1
                 features = ",".join(
                     [f'"{f}":{value}' for f, value in zip(NUMERIC, numbers[i], strict=True)]
@@ -123,7 +125,7 @@ class Workload(Struct, frozen=True):
                     f'"features":{{{features}}},"attributes":{{"region":"eu-west-1","service":"scoring-api","pod":"7d9f8b-xk2lp"}},"latency_ms":{latency[i]}}}',
                 )
             if (j := i - self.lag) >= 0:
-                ts = round(BEGIN + events * self.step, 3)
+                ts = round(self.begin + events * self.step, 3)
                 events += 1
                 model = names[which[j]]
                 truth.outcomes[model] += 1

@@ -79,6 +79,9 @@ class Worker:
         seal = Seal(secret)
         self._silencing = Silencing(self._store, seal, config)
         self._looking: asyncio.Task[None] | None = None
+        if any(model.learn.challengers for model in (config.defaults, *config.models.values())):
+            # Now, so that the engine knows its types before threads decode them.
+            import stream.learning.learner  # noqa: F401
         try:
             self._engine = Engine(
                 config,

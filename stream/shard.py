@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,7 @@ from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta, StateRefused
 from stream.config import Config
 from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
-from stream.events import Label, Prediction, Refusal, encode, without
-from stream.learning.learner import Learner
+from stream.events import Label, Prediction, Refusal, Task, encode, without
 from stream.monitor import snapshots
 from stream.monitor.baseline import StoredBaseline
 from stream.monitor.columns import picked
@@ -38,6 +38,9 @@ from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, outbox_ke
 from stream.taking import Bad, Intake, Ready
 from stream.upgrades import other_format
 from stream.view import ModelView, ShardView
+
+if TYPE_CHECKING:
+    from stream.learning.learner import Learner
 
 Rows = npt.NDArray[np.intp]
 
@@ -289,13 +292,19 @@ class Shard:
             self._models[name] = model
         return model
 
+    def _new_learner(self, name: str, model: ModelMonitor, task: Task) -> Learner:
+        from stream.learning.learner import Learner  # river's learners take long to import, and most models have none
+
+        learner = self._learners[name] = Learner(model.spec.learn, name, task, self.config.limits)
+        return learner
+
     def _teach(self, name: str, model: ModelMonitor, lesson: Joined) -> None:
         """Lets challengers predict and learn."""
         if model.task is None:
             return
         learner = self._learners.get(name)
         if learner is None or learner.task != model.task:
-            learner = self._learners[name] = Learner(model.spec.learn, name, model.task, self.config.limits)
+            learner = self._new_learner(name, model, model.task)
         features = [payload or {} for payload in lesson.payload or []]
         actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
         scores = model.scored(lesson.scores)
@@ -480,8 +489,7 @@ class Shard:
         model.lend({event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()})
         for content in parts.get("learner", {}).values():
             assert model.task is not None
-            self._learners[name] = Learner(model.spec.learn, name, model.task, self.config.limits)
-            self._learners[name].restore(content)
+            self._new_learner(name, model, model.task).restore(content)
 
     # -- looking -------------------------------------------------------------------------------------------------
 

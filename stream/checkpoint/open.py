@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from stream.checkpoint.memory import MemoryStore
 from stream.checkpoint.port import Store
-from stream.checkpoint.redis import RedisStore
 from stream.checkpoint.sqlite import SqliteStore, database_path
 
 
 def _redis(url: str, group: str) -> Store:
+    from stream.checkpoint.redis import RedisStore  # its client takes a while to import
+
     return RedisStore(url, group)
 
 

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.agents.agent import Agent
 from faust.app.base import App, BootStrategy
 from faust.serializers.schemas import Schema
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.logging import get_logger
@@ -347,6 +349,14 @@ class _Boot(BootStrategy):
     enable_sensors = False
 
 
+class _NoTables(TableManager):
+    """Faust gives an application a second to register its tables before it joins the group. There are none."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class SliceApp(App):
     """The Faust application of one worker."""
 
@@ -364,6 +374,7 @@ class SliceApp(App):
             stream_wait_empty=False,
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=None,
+            TableManager=_NoTables,
             **options,
         )
 
@@ -373,6 +384,18 @@ class SliceApp(App):
     def _create_directories(self) -> None:
         """Faust's data directory is for tables, which we have none of."""
 
-    def slices(self, topics: Iterable[str]) -> Any:
-        """The channel over which slices of these topics come."""
-        return self.topic(*topics, schema=_PassThrough())
+    def _init_fixups(self) -> list[Any]:
+        """Faust would look through all installed packages for adaptations to web frameworks."""
+        return []
+
+    def consume(self, topics: Iterable[str], consume: Callable[[Any], Awaitable[None]]) -> None:
+        """Gives the slices of these topics to one agent.
+
+        As `App.agent` does, but for what lets a command line find agents in modules: it looks at every module there is.
+        """
+        channel = self.topic(*topics, schema=_PassThrough())
+        agent = Agent(
+            consume, name="stream.slices", app=self, channel=channel, concurrency=1, on_error=self._on_agent_error
+        )
+        self.agents[agent.name] = agent
+        self.topics.beacon.add(agent)

@@ -159,7 +159,7 @@ class Engine:
         app = self._app = SliceApp(self, self.config.kafka.brokers, loop=self._loop)
         app.on_partitions_revoked.connect(self._on_revoked)  # type: ignore[arg-type]  # Faust names it otherwise
         app.on_partitions_assigned.connect(self._on_assigned)  # type: ignore[arg-type]
-        app.agent(app.slices(self._topics.values()), name="stream.slices")(self._consume)
+        app.consume(self._topics.values(), self._consume)
         self._applier = self._loop.create_task(self._apply_for_ever())
         self._applier.add_done_callback(self._applier_ended)
         self._starting = "joining the consumer group"

@@ -10,10 +10,13 @@ import math
 from typing import Any
 
 from msgspec import Struct, field
-from river import metrics as _metrics
 
+from stream.deferred import SELDOM, deferred
 from stream.events import Task
 from stream.learning.trained import Answer, Judged
+
+with deferred(*SELDOM):
+    from river import metrics as _metrics
 
 metrics: Any = _metrics  # carries no types
 

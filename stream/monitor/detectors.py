@@ -18,13 +18,16 @@ from typing import Any, cast
 
 import numpy as np
 from msgspec import Struct, field
-from river import drift
-from river.base import BinaryDriftDetector, DriftDetector
 
 from stream.config import Rule
+from stream.deferred import SELDOM, deferred
 from stream.monitor.columns import Floats
 from stream.monitor.occurrences import Detection
 from stream.monitor.watch import signal_of
+
+with deferred(*SELDOM):
+    from river import drift
+    from river.base import BinaryDriftDetector, DriftDetector
 
 RECENT = 128
 """Newest values kept to find where a change began: no detector tells, ADWIN's window keeps most of what was before."""

@@ -12,11 +12,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from river import metrics
-
+from stream.deferred import SELDOM, deferred
 from stream.events import Task
 from stream.monitor.columns import WEIGHT_UNIT, Ints
 from stream.monitor.layout import Layout
+
+with deferred(*SELDOM):
+    from river import metrics
 
 _PREFIX = "river.metrics."
 
