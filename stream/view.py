@@ -45,6 +45,8 @@ class WindowView(Struct):
     drift: dict[str, DriftScores] = field(default_factory=dict)
     missing: dict[str, float] = field(default_factory=dict)
     """Share of predictions without a usable value, by feature."""
+    service: dict[str, Estimated] = field(default_factory=dict)
+    """Latency, throughput, resources, label delays and coverage by predicted class; of the whole model."""
 
 
 class SegmentView(Struct):
@@ -122,6 +124,8 @@ class ModelView(Struct):
     reference: str
     """What the reference is, in words: `first 1000 predictions (640 seen)`."""
     challengers: list[ChallengerView] = field(default_factory=list)
+    resources: dict[str, float] = field(default_factory=dict)
+    """The newest sample of the serving process."""
     notes: list[str] = field(default_factory=list)
     """What a person should know: a part that is switched off, limits reached."""
 

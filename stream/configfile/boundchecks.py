@@ -9,7 +9,7 @@ from stream.config import Model, Rule
 from stream.configfile.problems import Path
 from stream.events import Task
 from stream.monitor.change import INTERVAL, amount
-from stream.monitor.watch import ESTIMATED, METRICS
+from stream.monitor.watch import ESTIMATED, LABEL_METRICS, METRICS
 
 Report: TypeAlias = Callable[[Path, str], None]
 
@@ -67,8 +67,8 @@ def _check_changes(rule: Rule, metric: str, changes: list[str], model: Model, pl
     if metric.endswith("_rise"):
         plain = metric.removesuffix("_rise") + "_rate"
         report((*place, "metric"), f"found {metric}, which is a change already, expected {plain}, or above")
-    elif metric == "coverage":
-        report((*place, "metric"), "found coverage, which rises for ever at reference, expected above or below")
+    elif metric in LABEL_METRICS:
+        report((*place, "metric"), f"found {metric}, which labels to come change at reference, expected above or below")
     reference = model.reference
     if reference.predictions is not None and reference.labels is None and metric not in METRICS:
         report(place, f"compares {metric} with the reference, which has no labels: it needs reference.labels")

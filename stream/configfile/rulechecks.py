@@ -123,6 +123,8 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
     if watched is not None:
         if watched.per_feature and rule.feature is None:
             report((*place, "feature"), f"is missing: {rule.metric} is of one feature, or of all: *")
+        if watched.whole and rule.segment != "all":
+            report((*place, "segment"), f"found {rule.segment}, and {rule.metric} is counted for the whole model only")
         if rule.feature is not None:
             _check_feature_name(rule.feature, model, place, report)
         return

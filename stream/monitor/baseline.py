@@ -124,6 +124,7 @@ class Baseline:
             return
         sums = self.sums
         sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
+        sums.serving.forget_classes()
         self.changed, self._known = True, {}
 
     def whole_only(self) -> None:

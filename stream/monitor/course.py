@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from stream.monitor import guesses
+from stream.monitor import guesses, serving
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.guesses import Counts
 from stream.monitor.layout import Layout
@@ -42,6 +42,10 @@ class Traffic(Struct):
     """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
     guesses: Ints | None = None
     """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one."""
+    answers: Ints | None = None
+    """Predicted class, 0 for a regression, -1 for failed ones; None while the task is not known."""
+    resources: Ints | None = None
+    """Shape (n, resources): see `serving.read`."""
 
     def __len__(self) -> int:
         return len(self.tick)
@@ -90,6 +94,9 @@ class Course:
             mine.failed[traffic],
             mine.latency[traffic],
             empty,
+            None,
+            None if mine.answers is None else mine.answers[traffic],
+            None if mine.resources is None else mine.resources[traffic],
         )
         columns = [getattr(theirs, name)[outcomes] for name in Outcomes.__struct_fields__]
         return Course(kept, Outcomes(*columns), self._layout, 0, self.ticks)
@@ -164,6 +171,12 @@ class Course:
         total = np.bincount(keys, minlength=len(self.ticks) * size).reshape(-1, size)
         return _running(total, window.sums.latency)
 
+    def traffic_rows(self, window: Window) -> tuple[Ints, Ints]:
+        """Rows of `traffic` that the window takes in, and the tick (position in `ticks`) of each."""
+        inside = self._inside(self.traffic.pane, self.traffic.segments, window, 0)
+        rows = np.arange(len(self.traffic)) if inside is None else np.flatnonzero(inside)
+        return rows, self._traffic_at[rows]
+
     def features(self, window: Window, picked: Ints) -> Ints:
         """Shape (len(picked), cells): the feature histogram at the end of some of the ticks."""
         inside = self._inside(self.traffic.pane, self.traffic.segments, window, 0)
@@ -228,6 +241,9 @@ class Course:
                 guesses.add([sums.guessed(segment) for sums in targets.of(pane)], keys)
             if segment:
                 continue
+            codes, samples = (None if each is None else each[rows] for each in (traffic.answers, traffic.resources))
+            for sums in targets.of(pane):
+                sums.serving.add_traffic(codes, samples)
             latency = traffic.latency[rows]
             latency = np.bincount(latency[latency >= 0], minlength=len(LATENCY_BOUNDS) + 1)
             cells = traffic.cells[rows]
@@ -251,6 +267,10 @@ class Course:
                 sums.tally = widened(sums.tally, segment + 1, layout.width)
                 sums.tally[segment] += added
             _add_scores(held, segment, self._scores_of(rows))
+            if segment == 0:
+                delays = serving.delays(layout, outcomes, rows)
+                for sums in held:
+                    sums.serving.add_labels(*delays)
             touched.setdefault(pane, set()).add(segment)
 
     def add_scores(self, sums: Sums, segment: int, rows: Ints) -> None:

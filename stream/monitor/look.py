@@ -26,7 +26,7 @@ from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, RuleState, Transition
 from stream.monitor.pane import PREDICTIONS
 from stream.monitor.values import Names
-from stream.monitor.watch import ESTIMATED, METRICS, MIN_SAMPLES, minimum
+from stream.monitor.watch import ESTIMATED, LABEL_METRICS, METRICS, MIN_SAMPLES, minimum
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -105,7 +105,7 @@ class Look:
                 return None
         elif watch.subject.feature is not None:
             return self._quality(watch, name)
-        elif self.flow is not None and not len(self.course.traffic) and name != "coverage":
+        elif self.flow is not None and not len(self.course.traffic) and name not in LABEL_METRICS:
             return None
         window, tallies = m.windows[watch.window], self.tallies(watch.window, segment)
         observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)

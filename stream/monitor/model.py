@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct
 
 from stream.config import Limits, Model
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Scalar, Task
-from stream.monitor import intake, snapshots, turning
+from stream.monitor import intake, serving, snapshots, turning
 from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, Outcomes, picked
 from stream.monitor.course import Course, Traffic
@@ -32,6 +32,7 @@ from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
+from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
 from stream.monitor.stored import Counters, Head, Histogram, Measured
 from stream.monitor.vocabulary import MAX_NAME, name_of
@@ -39,9 +40,6 @@ from stream.monitor.watches import Watches
 from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
-
-DELAY_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0, 7 * 86400.0)
-"""Upper bounds of the label-delay histogram, seconds; one more bucket has none."""
 
 _id, _prediction, _label = attrgetter("id"), attrgetter("prediction"), attrgetter("label")
 _error, _latency_ms = attrgetter("error"), attrgetter("latency_ms")
@@ -156,6 +154,8 @@ class ModelMonitor:
         self._silences = silences or Silences()
         self.held = Held(self._silences)
         self.alerts_total: dict[str, int] = {}
+        self.resources: dict[str, float] = {}
+        """The newest sample of each."""
         self.latency = Histogram(LATENCY_BOUNDS)
         self.delay = Histogram(DELAY_BOUNDS)
         self.notes: list[str] = []
@@ -256,6 +256,7 @@ class ModelMonitor:
         self.join.recode(old, turn.task, self.classes.vocabulary)
         for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
             sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
+            sums.serving.forget_classes()
         self.baseline.restart()
         self.estimator = Estimator()
         self.changed.update(self.panes)
@@ -480,7 +481,15 @@ class ModelMonitor:
             counted = guesses
             guesses = np.full((len(everyone), counted.shape[1]), -1, np.int64)
             guesses[good] = counted
-        return Traffic(tick, self._panes_of(ts), segments, wrong, buckets, cells, guesses), latency[good]
+        answers = None
+        if self.task is not None:
+            answers = np.full(len(everyone), -1, np.int64)
+            answers[good] = 0 if self.task == "regression" else waiting.predicted.astype(np.int64)
+        samples = serving.read(everyone)
+        if samples is not None:
+            self.resources |= serving.newest(samples)
+        columns = wrong, buckets, cells, guesses, answers, samples
+        return Traffic(tick, self._panes_of(ts), segments, *columns), latency[good]
 
     def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
         latency = np.array(list(map(_latency_ms, events)), np.float64) / 1000.0
@@ -687,6 +696,7 @@ class ModelMonitor:
             garbage=self.join.garbage,
             eras=self.eras,
             held=self.held.alerts,
+            resources=self.resources,
         )
 
     def restore(
@@ -721,7 +731,7 @@ class ModelMonitor:
             *(head.recent, head.alerts_total),
             *(head.latency, head.delay),
         )
-        self.held = Held(self._silences, head.held)
+        self.held, self.resources = Held(self._silences, head.held), head.resources
         if head.task == "multiclass":
             self.join.widen(len(head.classes))
         self.join.restore_early(list(early), list(early.values()))

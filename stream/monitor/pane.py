@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from stream.monitor.columns import Ints
 from stream.monitor.guesses import Counts
 from stream.monitor.scores import ScoreHistogram
+from stream.monitor.serving import Serving
 
 PREDICTIONS, ERRORS = 0, 1
 """Columns of `traffic`."""
@@ -49,6 +50,7 @@ class Sums(Struct):
     scores: Scores = field(default_factory=dict)
     guesses: dict[int, Counts] = field(default_factory=dict)
     """By segment code: scores of all predictions by predicted class; see `guesses.py`."""
+    serving: Serving = field(default_factory=Serving)
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -76,6 +78,7 @@ class Sums(Struct):
                 self.features = np.zeros_like(other.features)
             self.features += sign * other.features
         self.latency += sign * other.latency
+        self.serving.combine(other.serving, sign)
         for segment, counts in other.guesses.items():
             self.guessed(segment).merge(counts, sign)
 

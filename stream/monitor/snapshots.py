@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
-from stream.monitor import drift, estimate, performance, quality
+from stream.monitor import drift, estimate, performance, quality, service_view
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import Phase
 from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
@@ -115,6 +115,7 @@ def view(m: ModelMonitor) -> ModelView:
         latency_seconds=_buckets(m.latency),
         label_delay_seconds=_buckets(m.delay),
         reference=m.normal.words,
+        resources=dict(m.resources),
         notes=_notes(m),
     )
 
@@ -159,6 +160,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
                 missing=quality.missing(m.normal.layout, sums.features)
                 if whole and features and m.normal.layout
                 else {},
+                service=service_view.service(m, window) if whole else {},
             )
         )
         if predictions:

@@ -18,6 +18,7 @@ from stream.monitor.join import Era
 from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram, ScoreState
+from stream.monitor.serving import Serving
 
 
 class Counters(Struct):
@@ -70,6 +71,7 @@ class StoredPane(Struct):
     stale: list[int]
     final: bool
     guesses: dict[int, Counted] = field(default_factory=dict)
+    serving: Serving = field(default_factory=Serving)
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -78,13 +80,13 @@ class StoredPane(Struct):
         scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
         parts = sums.traffic, sums.tally, sums.features, sums.latency
         guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
-        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses)
+        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses, sums.serving)
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
         guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
-        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses)
+        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses, self.serving)
         return Pane(self.index, sums, self.version, self.stale, self.final)
 
 
@@ -145,3 +147,5 @@ class Head(Struct):
     eras: list[Era]
     held: list[Alert] = field(default_factory=list)
     """Firing alerts that a silence holds back."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """The newest sample of each."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from stream.monitor import intervals, performance
+from stream.monitor import intervals, performance, serving_course
 from stream.monitor import quality as qualities
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.course import Course
@@ -18,7 +18,8 @@ from stream.monitor.features import FeatureLayout
 from stream.monitor.intervals import Interval
 from stream.monitor.layout import OUTCOMES, Layout
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
-from stream.monitor.watch import FEATURE_SIGNAL, METRICS
+from stream.monitor.serving import quantile
+from stream.monitor.watch import FEATURE_SIGNAL, LABEL_METRICS, METRICS
 from stream.monitor.window import Window
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Names(Struct, frozen=True):
 def metric(name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints) -> tuple[Floats, Ints]:
     """Values and samples at tick ends of a metric of performance or service; `tallies` are those of the segment."""
     if name in METRICS:
-        return service(name, course, window, segment, tallies)
+        return service(name, course, window, segment, tallies, names.layout)
     if names.layout is None:
         return np.full(len(course.ticks), np.nan), np.zeros(len(course.ticks), np.int64)
     if performance.from_scores(name):
@@ -59,8 +60,14 @@ def interval(name: str, names: Names, tally: Ints, value: float, samples: int) -
     return performance.interval(names.layout, tally, name, names.classes, value)
 
 
-def service(name: str, course: Course, window: Window, segment: int, tallies: Ints) -> tuple[Floats, Ints]:
+def service(
+    name: str, course: Course, window: Window, segment: int, tallies: Ints, layout: Layout | None
+) -> tuple[Floats, Ints]:
     """Values and samples at tick ends of a metric of predictions as such."""
+    if METRICS[name].kind == "resource":
+        return serving_course.resource(name, course, window)
+    if name in LABEL_METRICS and name != "coverage":
+        return serving_course.labels(name, course, window, layout)
     traffic = course.traffics(window, segment)
     predictions = traffic[:, PREDICTIONS]
     if name.startswith("latency_p"):
@@ -76,18 +83,8 @@ def service(name: str, course: Course, window: Window, segment: int, tallies: In
 
 
 def latency_quantile(counts: Ints, share: float | Floats) -> Floats:
-    """The quantile in seconds of latency histograms (..., buckets), interpolated inside the bucket; NaN when empty."""
-    edges = np.array([0.0, *LATENCY_BOUNDS, LATENCY_BOUNDS[-1]])
-    total = counts.sum(axis=-1)
-    cumulative = np.cumsum(counts, axis=-1)
-    rank = share * total
-    at = np.minimum((cumulative < rank[..., None]).sum(axis=-1), counts.shape[-1] - 1)
-    inside = np.take_along_axis(counts, at[..., None], axis=-1)[..., 0]
-    before = np.take_along_axis(cumulative, at[..., None], axis=-1)[..., 0] - inside
-    with np.errstate(invalid="ignore", divide="ignore"):
-        part = np.where(inside > 0, (rank - before) / inside, 0.0)
-    quantile = edges[at] + part * (edges[at + 1] - edges[at])
-    return np.where(total > 0, quantile, np.nan)
+    """The quantile in seconds of latency histograms (..., buckets); NaN when empty."""
+    return quantile(counts, LATENCY_BOUNDS, share)
 
 
 def cause(name: str) -> str:

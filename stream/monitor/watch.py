@@ -24,6 +24,8 @@ class Watched(Struct, frozen=True):
     counted: str
     """What its samples are."""
     per_feature: bool = False
+    whole: bool = False
+    """It is counted for the whole model, not by segment."""
     share: bool = False
     """It is a share of its samples, so its interval is known."""
 
@@ -33,17 +35,31 @@ ESTIMATED = "estimated_"
 
 METRICS: dict[str, Watched] = {
     "prediction_error_rate": Watched("service", "share of predictions that failed", "predictions", share=True),
-    "latency_p50": Watched("service", "median latency of predictions in milliseconds", "predictions"),
-    "latency_p95": Watched("service", "95 % quantile of the latency of predictions in milliseconds", "predictions"),
-    "latency_p99": Watched("service", "99 % quantile of the latency of predictions in milliseconds", "predictions"),
+    "latency_p50": Watched("service", "median latency of predictions in milliseconds", "predictions", whole=True),
+    "latency_p95": Watched("service", "95 % quantile of the latency in milliseconds", "predictions", whole=True),
+    "latency_p99": Watched("service", "99 % quantile of the latency in milliseconds", "predictions", whole=True),
     "throughput": Watched("traffic", "predictions per second", "predictions"),
+    "cpu_percent": Watched("resource", "mean CPU use of the serving process, 100 for one core", "samples", whole=True),
+    "cpu_percent_max": Watched("resource", "largest CPU use of the serving process", "samples", whole=True),
+    "memory_bytes": Watched("resource", "mean memory of the serving process", "samples", whole=True),
+    "memory_bytes_max": Watched("resource", "largest memory of the serving process", "samples", whole=True),
+    "disk_bytes": Watched("resource", "mean disk space that the serving process uses", "samples", whole=True),
+    "disk_bytes_max": Watched("resource", "largest disk space that the serving process uses", "samples", whole=True),
     "coverage": Watched("labels", "share of predictions that have their label", "predictions"),
-    "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True, True),
+    "coverage_gap": Watched(
+        "labels", "largest difference of coverage of two predicted classes", "predictions", whole=True
+    ),
+    "label_delay_p50": Watched("labels", "median seconds from prediction to label", "outcomes", whole=True),
+    "label_delay_p95": Watched("labels", "95 % quantile of the same", "outcomes", whole=True),
+    "label_delay_gap": Watched(
+        "labels", "seconds that labels of one predicted class come later", "outcomes", whole=True
+    ),
+    "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True, share=True),
     "invalid_rate": Watched(
-        "data_quality", "share of values of the wrong type or not finite", "predictions", True, True
+        "data_quality", "share of values of the wrong type or not finite", "predictions", True, share=True
     ),
     "unseen_rate": Watched(
-        "data_quality", "share of values that the reference does not know", "predictions", True, True
+        "data_quality", "share of values that the reference does not know", "predictions", True, share=True
     ),
     "missing_rise": Watched("data_quality", "missing_rate minus that of the reference", "predictions", True),
     "invalid_rise": Watched("data_quality", "invalid_rate minus that of the reference", "predictions", True),
@@ -79,6 +95,9 @@ _BUDGET = re.compile(
     r"(?: (?:predictions|outcomes|labels|events|values))?"
 )
 _WORDS = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+
+LABEL_METRICS = frozenset(("coverage", "coverage_gap", "label_delay_p50", "label_delay_p95", "label_delay_gap"))
+"""Those that labels change."""
 
 MIN_SAMPLES = 100
 """Samples that a bound on a metric asks for when the rule does not say: a share of fewer says little."""

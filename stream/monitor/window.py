@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
+import numpy as np
+
 from stream.events import Estimated
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram
@@ -51,6 +53,8 @@ class Window:
             self.sums.add(pane.sums)
         if leaving:
             self._complete(panes)
+            inside = [panes[index].sums.serving.peaks for index in self._known(panes, self.first, last)]
+            self.sums.serving.peaks = np.max([np.zeros_like(self.sums.serving.peaks), *inside], axis=0)
         return bool(leaving or entering)
 
     def _complete(self, panes: dict[int, Pane]) -> None:

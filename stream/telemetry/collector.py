@@ -159,6 +159,8 @@ def _counts(model: ModelView, add: Add) -> None:
     add(names.EXPIRED, counts.expired_labels, name, "label")
     add(names.PENDING, counts.pending, name, "prediction")
     add(names.PENDING, counts.early, name, "label")
+    for resource, sample in model.resources.items():
+        add(names.RESOURCE, sample, name, resource)
     add(names.WATERMARK, model.watermark, name)
     if model.version is not None:
         add(names.VERSION, 1, name, model.version)
@@ -169,7 +171,7 @@ def _counts(model: ModelView, add: Add) -> None:
 def _window(model: str, segment: SegmentView, window: WindowView, add: Add) -> None:
     where = (model, segment.segment, names.window_name(window.seconds))
     add(names.COVERAGE, window.coverage, *where)
-    for metric, found in window.metrics.items():
+    for metric, found in (*window.metrics.items(), *window.service.items()):
         add(names.METRIC, found.value, *where, metric)
         if found.value is not None:
             add(names.METRIC_LOWER, _end(found, "lower"), *where, metric)

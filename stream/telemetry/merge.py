@@ -92,6 +92,7 @@ def _window(parts: Sequence[WindowView]) -> WindowView:
         estimates=_pooled([part.estimates for part in parts]),
         drift=_worst([part.drift for part in parts]),
         missing={name: share.value for name, share in _pooled(shares).items() if share.value is not None},
+        service=_pooled([part.service for part in parts]),
     )
 
 

@@ -83,6 +83,14 @@ SILENCED = Definition(
     "boolean",
     contract=False,
 )
+RESOURCE = Definition(
+    "stream_resource",
+    "gauge",
+    ("model", "resource"),
+    "Newest sample of the serving process: cpu_percent (100 for one core), memory_bytes, disk_bytes.",
+    "resource's",
+    contract=False,
+)
 PENDING = Definition(
     "stream_pending", "gauge", ("model", "kind"), "Events that wait for their counterpart, by kind.", "events"
 )
@@ -144,8 +152,8 @@ CHALLENGER = Definition(
 
 VIEWED: tuple[Definition, ...] = (
     PREDICTIONS, LABELS, OUTCOMES, ERRORS, DUPLICATES, EXPIRED, DEAD_LETTERS, ALERTS, CHECKPOINTS, FENCED,
-    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, PENDING, WATERMARK, LAG,
-    SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
+    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, RESOURCE, PENDING,
+    WATERMARK, LAG, SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
 )  # fmt: skip
 """Read from a WorkerView at scrape time."""
 

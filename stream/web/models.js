@@ -134,6 +134,7 @@ function events(model, now) {
     fact("never labelled", whole(c.expired_predictions), "their label did not come within the horizon"), fact("failed predictions", whole(c.errors), null, c.errors > 0),
     fact("labels", whole(c.labels)), fact("early labels", whole(c.early), "labels that wait for their prediction"), fact("orphan labels", whole(c.expired_labels), "labels whose prediction never came"),
     fact("duplicates", whole(c.duplicate_predictions + c.duplicate_labels)), fact("newest event", ago(now, model.watermark), clock(model.watermark)),
+    Object.entries(model.resources).map(([name, value]) => fact(name.replaceAll("_", " "), number(value), "newest sample of the serving process")),
     fact("latency p50 · p95 · p99", times(model.latency_seconds)), fact("label delay p50 · p95 · p99", times(model.label_delay_seconds))));
 }
 

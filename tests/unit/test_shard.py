@@ -33,6 +33,11 @@ RULES = (
     Rule(name="missing", metric="missing_rate", feature="amount", above=0.1, min_samples=20),
     Rule(name="failures", metric="prediction_error_rate", above=0.02, min_samples=20),
     Rule(name="slow", metric="latency_p95", above=30.0, min_samples=20),
+    Rule(name="memory", metric="memory_bytes_max", above=1.2e9, min_samples=5),
+    Rule(name="cpu", metric="cpu_percent", above=55.0, recover=52.0, min_samples=5),
+    Rule(name="late", metric="label_delay_p50", above=2.0, min_samples=10),
+    Rule(name="later", metric="label_delay_gap", above=0.5, min_samples=10),
+    Rule(name="covered", metric="coverage_gap", above=0.05, min_samples=10),
     Rule(name="coverage", metric="coverage", below=0.5, min_samples=20),
     Rule(name="fall", metric="accuracy", drop=0.05, window=60.0, segment="*", min_samples=10, hold=2.0),
     Rule(name="parted", metric="error_rate", rise="interval", window=120.0, min_samples=10),
@@ -98,6 +103,8 @@ def traffic(seed: int, count: int, step: float) -> Records:
             "attributes": {"country": rng.choice(["BR", "DE", "US", "FR", "NO", "SE"])},
             "latency_ms": rng.expovariate(1 / 20),
         }
+        if number % 3 == 0:
+            event["resources"] = {"cpu_percent": float(number * 7 % 100), "memory_bytes": 1e9 + number * 2e6}
         if rng.random() < 0.05:
             event["error"], event["prediction"] = "timeout", None
         if rng.random() < 0.1:
