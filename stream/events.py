@@ -189,6 +189,8 @@ class Quality(Struct, frozen=True):
     missing: int = 0
     invalid: int = 0
     unseen: int = 0
+    outside: int = 0
+    """Numbers outside the reference's range."""
 
 
 class Quantiles(Struct, frozen=True):

@@ -69,6 +69,8 @@ def _check_changes(rule: Rule, metric: str, changes: list[str], model: Model, pl
         report((*place, "metric"), f"found {metric}, which is a change already, expected {plain}, or above")
     elif metric in LABEL_METRICS:
         report((*place, "metric"), f"found {metric}, which labels to come change at reference, expected above or below")
+    elif metric in ("duplicate_rate", "unknown_feature_rate"):
+        report((*place, "metric"), f"found {metric}, which is 0 at reference, expected above")
     reference = model.reference
     if reference.predictions is not None and reference.labels is None and metric not in METRICS:
         report(place, f"compares {metric} with the reference, which has no labels: it needs reference.labels")

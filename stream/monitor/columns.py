@@ -59,3 +59,41 @@ class Outcomes(Struct):
 
     def __len__(self) -> int:
         return len(self.tick)
+
+
+class Traffic(Struct):
+    """Predictions of a chunk that count, n rows in order: failed ones too, but no repeats."""
+
+    tick: Ints
+    pane: Ints
+    segments: Ints
+    failed: npt.NDArray[np.bool_]
+    latency: Ints
+    """Bucket in the latency histogram; -1 where none came."""
+    cells: Ints
+    """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
+    guesses: Ints | None = None
+    """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one."""
+    answers: Ints | None = None
+    """Predicted class, 0 for a regression, -1 for failed ones; None while the task is not known."""
+    resources: Ints | None = None
+    """Shape (n, resources): see `serving.read`."""
+    strange: Ints | None = None
+    """Rows with a feature that the reference does not know; None: no row."""
+    repeats: tuple[Ints, Ints] | None = None
+    """Ticks and panes of predictions whose id came before; None: there are none."""
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    @property
+    def again(self) -> tuple[Ints, Ints]:
+        """`repeats`, empty where there are none."""
+        none = np.empty(0, np.int64)
+        return self.repeats or (none, none)
+
+    @property
+    def odd(self) -> tuple[Ints, Ints]:
+        """Ticks and panes of `strange` rows."""
+        rows = np.empty(0, np.int64) if self.strange is None else self.strange
+        return self.tick[rows], self.pane[rows]

@@ -11,14 +11,14 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from stream.monitor import guesses, serving
-from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.columns import Floats, Ints, Outcomes, Traffic
 from stream.monitor.guesses import Counts
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
+from stream.monitor.quality import Flaws
 from stream.monitor.scores import EXACT, ScoreHistogram, encode
 from stream.monitor.window import Window
 
@@ -27,28 +27,6 @@ Scored = tuple[Ints, Flags, Ints]
 
 DENSE = 1 << 19
 """Contributions of a chunk are kept as full rows up to so many numbers (4 MiB), where that is faster, else sparsely."""
-
-
-class Traffic(Struct):
-    """Predictions of a chunk that count, n rows in order: failed ones too, but no repeats."""
-
-    tick: Ints
-    pane: Ints
-    segments: Ints
-    failed: Flags
-    latency: Ints
-    """Bucket in the latency histogram; -1 where none came."""
-    cells: Ints
-    """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
-    guesses: Ints | None = None
-    """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one."""
-    answers: Ints | None = None
-    """Predicted class, 0 for a regression, -1 for failed ones; None while the task is not known."""
-    resources: Ints | None = None
-    """Shape (n, resources): see `serving.read`."""
-
-    def __len__(self) -> int:
-        return len(self.tick)
 
 
 class Course:
@@ -61,11 +39,15 @@ class Course:
         self.traffic, self.outcomes = traffic, outcomes
         self._layout, self._cells = layout, cells
         others = outcomes.tick if also is None else np.concatenate([outcomes.tick, also])
+        if traffic.repeats is not None:
+            others = np.concatenate([others, traffic.repeats[0]])
         self.ticks: Ints = np.union1d(traffic.tick, others)
         self.ends: Floats = ((self.ticks + 1) * TICK).astype(np.float64)
         """Event time of each tick's end."""
         self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
+        self.flaws: Flaws | None = None
+        """Counts bad values of segments; None where none are kept."""
         self._added = self._entries = None
         if layout is not None and len(outcomes):
             if len(outcomes) * layout.width <= DENSE:
@@ -177,9 +159,10 @@ class Course:
         rows = np.arange(len(self.traffic)) if inside is None else np.flatnonzero(inside)
         return rows, self._traffic_at[rows]
 
-    def features(self, window: Window, picked: Ints) -> Ints:
-        """Shape (len(picked), cells): the feature histogram at the end of some of the ticks."""
-        inside = self._inside(self.traffic.pane, self.traffic.segments, window, 0)
+    def features(self, window: Window, picked: Ints, segment: int = 0) -> Ints:
+        """Shape (len(picked), cells): the feature histogram at the end of some of the ticks; of a segment what the
+        chunk adds to it alone."""
+        inside = self._inside(self.traffic.pane, self.traffic.segments, window, segment)
         rows = slice(None) if inside is None else inside
         cells = self.traffic.cells[rows]
         # Row r of `total` is what comes between the picked tick before and picked tick r; what comes later is cut off.
@@ -187,7 +170,8 @@ class Course:
         counted = (cells >= 0) & (at < len(picked))[:, None]
         keys = (at[:, None] * self._cells + cells)[counted]
         total = np.bincount(keys, minlength=len(picked) * self._cells).reshape(len(picked), self._cells)
-        before = window.sums.features if len(window.sums.features) else np.zeros(self._cells, np.int64)
+        known = len(window.sums.features) and not segment
+        before = window.sums.features if known else np.zeros(self._cells, np.int64)
         return _running(total, before)
 
     def guesses(self, window: Window, segment: int, picked: Ints) -> Iterator[Counts]:
@@ -224,6 +208,10 @@ class Course:
         targets = _Targets(panes, windows)
         if len(self.traffic):
             self._add_traffic(targets, touched)
+        for place, panes_of in ((serving.REPEATED, self.traffic.again), (serving.STRANGE, self.traffic.odd)):
+            for pane in panes_of[1].tolist():
+                for sums in targets.of(pane):
+                    sums.serving.odd[place] += 1
         if len(self.outcomes):
             self._add_outcomes(targets, touched)
         return touched
@@ -240,6 +228,7 @@ class Course:
                 keys = _counted(traffic.guesses if len(rows) == len(traffic) else traffic.guesses[rows])
                 guesses.add([sums.guessed(segment) for sums in targets.of(pane)], keys)
             if segment:
+                self._add_flaws(targets.of(pane), segment, rows)
                 continue
             codes, samples = (None if each is None else each[rows] for each in (traffic.answers, traffic.resources))
             for sums in targets.of(pane):
@@ -256,6 +245,16 @@ class Course:
                     if not len(sums.features):
                         sums.features = np.zeros(self._cells, np.int64)
                     sums.features += cells
+
+    def _add_flaws(self, held: list[Sums], segment: int, rows: Ints) -> None:
+        traffic = self.traffic
+        if self.flaws is None or not self._cells:
+            return
+        cells = traffic.cells[rows]
+        added = self.flaws.of(np.bincount(cells[cells >= 0], minlength=self._cells))
+        for sums in held:
+            sums.flaws = widened(sums.flaws, segment + 1, len(added))
+            sums.flaws[segment] += added
 
     def _add_outcomes(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
         assert self._layout is not None

@@ -64,6 +64,7 @@ class Look:
         self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
         self._tallies: dict[tuple[int, int], Ints] = {}
         self._cells: dict[int, Ints] = {}
+        self._flaws: dict[tuple[int, int], Ints] = {}
         self._distances: dict[tuple[int, str], Floats] = {}
         self._expected: dict[tuple[int, int], list[Expected]] = {}
         self._explained: dict[tuple[int, int, str | None], Explanation] = {}
@@ -176,7 +177,11 @@ class Look:
         layout, feature = self.m.normal.layout, watch.subject.feature
         if layout is None or feature is None or feature not in layout.names or not len(self._drift_ticks):
             return None
-        observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
+        segment = self.m.segments.code(watch.subject.segment)
+        if segment:
+            observed, samples = self._in_segment(name, watch, feature, segment)
+        else:
+            observed, samples = values.quality(name, layout, self.cells(watch.window), feature)
         seen, rule = Seen(self.course.ends[self._drift_ticks], observed, samples), watch.rule
         if not is_change(rule):
             return seen
@@ -187,6 +192,21 @@ class Look:
             return wilson(float(observed[row]), int(samples[row])), wilson(share, rows)
 
         return _bounded(rule, seen, np.full(len(observed), share), spread)
+
+    def _in_segment(self, name: str, watch: Watch, feature: str, segment: int) -> tuple[Floats, Ints]:
+        """Share of bad values of one feature in a segment, or its rise over the whole reference."""
+        flaws, layout, window = self.m.normal.flaws, self.m.normal.layout, self.m.windows[watch.window]
+        assert flaws is not None
+        assert layout is not None
+        key = watch.window, segment
+        if key not in self._flaws:
+            counted = flaws.of(self.course.features(window, self._drift_ticks, segment))
+            known = window.sums.flaws
+            self._flaws[key] = counted + known[segment] if segment < len(known) and known.shape[1] else counted
+        observed, samples = flaws.share(self._flaws[key], feature, values.cause(name))
+        if name.endswith("_rise"):
+            observed = observed - quality.reference_share(layout, feature, values.cause(name))
+        return observed, samples
 
     def evidence(self, watch: Watch, transition: Transition) -> Evidence:
         """What is known beside the value, as of the transition's tick."""

@@ -21,8 +21,8 @@ from stream.config import Limits, Model
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Scalar, Task
 from stream.monitor import intake, serving, snapshots, turning
 from stream.monitor.baseline import Baseline
-from stream.monitor.columns import Floats, Ints, Outcomes, picked
-from stream.monitor.course import Course, Traffic
+from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, picked
+from stream.monitor.course import Course
 from stream.monitor.estimate import Estimator
 from stream.monitor.feature_rows import plain
 from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
@@ -409,13 +409,18 @@ class ModelMonitor:
             kept = np.flatnonzero(~late)
             waiting, who = waiting.take(kept), _picked(who, kept)
         joined, kept = self.join.match(waiting, observed, self.position * self.spec.pane, self.spec.horizon)
+        repeats = None
         if len(kept) < len(who):
+            again = np.delete(np.arange(len(who)), kept)
+            repeats = waiting.tick[again], self._panes_of(waiting.ts[again])
             waiting, who = waiting.take(kept), _picked(who, kept)
         outcomes = self._outcomes(joined)
         counters.outcomes += len(outcomes)
         traffic, values = self._traffic(who, waiting, events, incoming, failed)
+        traffic.repeats = repeats
         self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
+        course.flaws = self.normal.flaws if self.spec.segments else None
         self.baseline.look(course, collecting=self.normal.builder is not None)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)
@@ -488,7 +493,8 @@ class ModelMonitor:
         samples = serving.read(everyone)
         if samples is not None:
             self.resources |= serving.newest(samples)
-        columns = wrong, buckets, cells, guesses, answers, samples
+        strange = None if self.normal.strange is None else good[self.normal.strange]
+        columns = wrong, buckets, cells, guesses, answers, samples, strange
         return Traffic(tick, self._panes_of(ts), segments, *columns), latency[good]
 
     def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
@@ -741,7 +747,7 @@ class ModelMonitor:
             for pane in panes:
                 if len(pane.sums.features) not in (0, self.normal.width):
                     # Counted by another reference.
-                    pane.sums.features = np.zeros(0, np.int64)
+                    pane.sums.features, pane.sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
             for window in self.windows:
                 window.last = self.position
                 window.rebuild(self.panes)

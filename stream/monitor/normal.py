@@ -16,6 +16,7 @@ from stream.monitor import reference as references
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.features import FeatureLayout
 from stream.monitor.join import Incoming
+from stream.monitor.quality import Flaws
 from stream.monitor.reference import Reference
 from stream.monitor.reference_builder import ReferenceBuilder
 from stream.monitor.vocabulary import MAX_NAME
@@ -45,12 +46,24 @@ class Normal:
         """The output watched is the predicted class, for want of a score."""
         self.new: dict[str, int] = {}
         """Predictions by feature that the reference does not know."""
+        self.strange: Ints | None = None
+        """Which of the rows just read have such a feature; None: no row."""
+        self._flaws: tuple[FeatureLayout, Flaws] | None = None
         self.changed = True
 
     @property
     def width(self) -> int:
         """Cells of the feature histogram; 0 while there is no reference."""
         return 0 if self.layout is None else self.layout.width
+
+    @property
+    def flaws(self) -> Flaws | None:
+        """Counts bad values; None while there is no reference."""
+        if self.layout is None:
+            return None
+        if self._flaws is None or self._flaws[0] is not self.layout:
+            self._flaws = self.layout, Flaws(self.layout)
+        return self._flaws[1]
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -74,7 +87,7 @@ class Normal:
     def read(self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str]) -> Ints:
         """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1."""
         features = [event.features for event in events]
-        taken = 0
+        taken, self.strange = 0, None
         if self.builder is not None and events:
             taken = self.builder.add(features, self._outputs(rows, task, classes))
             self.changed = True
@@ -85,6 +98,10 @@ class Normal:
             return np.empty((len(events), 0), np.int64)
         outputs = self._outputs(rows, task, classes)
         read = self.layout.read(features[taken:], outputs[taken:])
+        if read.new:
+            known = self.layout.known
+            odd = [row > taken - 1 and not known.issuperset(each or ()) for row, each in enumerate(features)]
+            self.strange = np.flatnonzero(odd)
         for full, count in read.new.items():
             name = full[:MAX_NAME]
             if name in self.new or len(self.new) < self._limits.features:

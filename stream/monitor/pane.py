@@ -51,6 +51,8 @@ class Sums(Struct):
     guesses: dict[int, Counts] = field(default_factory=dict)
     """By segment code: scores of all predictions by predicted class; see `guesses.py`."""
     serving: Serving = field(default_factory=Serving)
+    flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
+    """Shape (segments, columns): bad values of features by segment but "all"; see `quality.Flaws`."""
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -79,6 +81,9 @@ class Sums(Struct):
             self.features += sign * other.features
         self.latency += sign * other.latency
         self.serving.combine(other.serving, sign)
+        self.flaws = widened(self.flaws, *other.flaws.shape)
+        rows, columns = other.flaws.shape
+        self.flaws[:rows, :columns] += sign * other.flaws
         for segment, counts in other.guesses.items():
             self.guessed(segment).merge(counts, sign)
 

@@ -2,7 +2,9 @@
 
 `missing`: null or absent. `invalid`: wrong type or not finite. `unseen`: a category that the reference does not know.
 `outside`: a number outside the reference's range (by more than half a step where it took few values); healthy traffic
-has about 2 in N of these with a reference of N. Invariant: shares are of all predictions, so the causes add up.
+has about 2 in N of these with a reference of N. `constant`: the share of valid values in the bin that holds most, near
+1 when a feature is stuck, be it at a value or within a bin of the reference.
+Invariant: shares of bad values are of all predictions, so the causes add up.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def counts(layout: FeatureLayout, histogram: Ints) -> dict[str, Quality]:
             missing=int(histogram[block.missing]),
             invalid=int(histogram[block.invalid]),
             unseen=int(bad(block, histogram, "unseen")),
+            outside=int(bad(block, histogram, "outside")),
         )
         for block in layout.blocks
     }
@@ -44,6 +47,9 @@ def missing(layout: FeatureLayout, histogram: Ints) -> dict[str, float]:
 def share(layout: FeatureLayout, histogram: Ints, feature: str, cause: str) -> Floats:
     """Share of bad values of one feature in histograms of shape (..., width): shape (...); NaN without predictions."""
     block = layout.block(feature)
+    if cause == "constant":
+        valid = histogram[..., block.start : block.missing]
+        return np.where(valid.any(axis=-1), valid.max(axis=-1) / np.maximum(valid.sum(axis=-1), 1), np.nan)
     events = total(layout, histogram, feature)
     return np.where(events > 0, bad(block, histogram, cause) / np.maximum(events, 1), np.nan)
 
@@ -83,3 +89,28 @@ def bad(block: Block, histogram: Ints, cause: str) -> Ints:
     else:
         found = np.zeros_like(histogram[..., 0])
     return found
+
+
+class Flaws:
+    """Bad values by feature and cause, few enough numbers to keep for each segment.
+
+    Column 0 counts predictions; feature f has its `CAUSES` from column 1 + 4 f on.
+    """
+
+    def __init__(self, layout: FeatureLayout) -> None:
+        self._names = layout.names
+        columns = np.eye(layout.width, dtype=np.int64)
+        parts = [columns[:, layout.blocks[0].start : layout.blocks[0].stop].sum(axis=1)] if layout.blocks else []
+        parts += [bad(block, columns, cause) for block in layout.blocks for cause in CAUSES]
+        self._matrix = np.stack(parts, axis=1) if parts else np.zeros((layout.width, 0), np.int64)
+
+    def of(self, histogram: Ints) -> Ints:
+        """Shape (..., columns) of histograms (..., width)."""
+        counted: Ints = histogram @ self._matrix
+        return counted
+
+    def share(self, counted: Ints, feature: str, cause: str) -> tuple[Floats, Ints]:
+        """Share of bad values of one feature, NaN without predictions, and how many predictions there are."""
+        events = counted[..., 0]
+        column = 1 + len(CAUSES) * self._names.index(feature) + CAUSES.index(cause)
+        return np.where(events > 0, counted[..., column] / np.maximum(events, 1), np.nan), events

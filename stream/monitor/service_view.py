@@ -19,7 +19,7 @@ from stream.monitor.window import Window
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
 
-SHOWN = tuple(name for name, metric in METRICS.items() if metric.kind in ("service", "resource", "traffic", "labels"))
+SHOWN = tuple(name for name, metric in METRICS.items() if not metric.per_feature)
 """Coverage has a place of its own."""
 
 

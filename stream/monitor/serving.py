@@ -27,6 +27,9 @@ MOST: Floats = np.array([1e6, 2.0**50, 2.0**50])
 DELAY_BOUNDS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 3 * 86400.0, 7 * 86400.0)
 """Upper bounds of the label-delay histogram, seconds; one more bucket has none."""
 
+REPEATED, STRANGE = 0, 1
+"""Columns of `odd`."""
+
 LEAST = 30
 """Predictions, or labels, of a class from which on it is compared with the others."""
 
@@ -50,11 +53,14 @@ class Serving(Struct):
     """By predicted class, or all together for a regression: predictions that came about."""
     delays: Ints = field(default_factory=lambda: np.zeros((0, len(DELAY_BOUNDS) + 1), np.int64))
     """By the same: label delays of outcomes."""
+    odd: Ints = field(default_factory=lambda: np.zeros(2, np.int64))
+    """Predictions whose id came before, which count nowhere else; predictions with a feature that is not known."""
 
     def combine(self, other: Serving, sign: int) -> None:
         """Adds another sum, or takes it away; `peaks` only grow."""
         self.samples += sign * other.samples
         self.totals += sign * other.totals
+        self.odd += sign * other.odd
         self.peaks = np.maximum(self.peaks, other.peaks) if sign > 0 else self.peaks
         self.widen(max(len(other.answers), len(other.delays)))
         self.answers[: len(other.answers)] += sign * other.answers

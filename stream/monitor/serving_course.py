@@ -8,7 +8,8 @@ from stream.monitor import serving
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.course import Course
 from stream.monitor.layout import Layout
-from stream.monitor.serving import DELAY_BOUNDS, RESOURCES, UNITS
+from stream.monitor.pane import PREDICTIONS
+from stream.monitor.serving import DELAY_BOUNDS, REPEATED, RESOURCES, STRANGE, UNITS
 from stream.monitor.window import Window
 
 
@@ -41,6 +42,17 @@ def labels(name: str, course: Course, window: Window, layout: Layout | None) -> 
         return serving.delay_gap(delays), delays.sum(axis=(1, 2))
     answers = _answers(course, window)
     return serving.coverage_gap(answers, delays), answers.sum(axis=1)
+
+
+def odd(name: str, course: Course, window: Window) -> tuple[Floats, Ints]:
+    """Share of predictions whose id came before, or with a feature that is not known."""
+    predictions = course.traffics(window, 0)[:, PREDICTIONS]
+    repeated = name == "duplicate_rate"
+    place, (ticks, panes) = (REPEATED, course.traffic.again) if repeated else (STRANGE, course.traffic.odd)
+    at = np.searchsorted(course.ticks, ticks[panes >= window.first])
+    counted = np.cumsum(np.bincount(at, minlength=len(course.ticks))) + window.sums.serving.odd[place]
+    whole = predictions + counted if repeated else predictions
+    return np.where(whole > 0, counted / np.maximum(whole, 1), np.nan), whole
 
 
 def _answers(course: Course, window: Window) -> Ints:

@@ -72,6 +72,7 @@ class StoredPane(Struct):
     final: bool
     guesses: dict[int, Counted] = field(default_factory=dict)
     serving: Serving = field(default_factory=Serving)
+    flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -80,13 +81,13 @@ class StoredPane(Struct):
         scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
         parts = sums.traffic, sums.tally, sums.features, sums.latency
         guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
-        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses, sums.serving)
+        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses, sums.serving, sums.flaws)
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
         guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
-        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses, self.serving)
+        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses, self.serving, self.flaws)
         return Pane(self.index, sums, self.version, self.stale, self.final)
 
 

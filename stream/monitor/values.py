@@ -68,6 +68,8 @@ def service(
         return serving_course.resource(name, course, window)
     if name in LABEL_METRICS and name != "coverage":
         return serving_course.labels(name, course, window, layout)
+    if name in ("duplicate_rate", "unknown_feature_rate"):
+        return serving_course.odd(name, course, window)
     traffic = course.traffics(window, segment)
     predictions = traffic[:, PREDICTIONS]
     if name.startswith("latency_p"):

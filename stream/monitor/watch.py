@@ -54,6 +54,10 @@ METRICS: dict[str, Watched] = {
     "label_delay_gap": Watched(
         "labels", "seconds that labels of one predicted class come later", "outcomes", whole=True
     ),
+    "duplicate_rate": Watched("data_quality", "share of predictions whose id came before", "predictions", whole=True),
+    "unknown_feature_rate": Watched(
+        "data_quality", "share of predictions with a feature that the reference lacks", "predictions", whole=True
+    ),
     "missing_rate": Watched("data_quality", "share of predictions without a value", "predictions", True, share=True),
     "invalid_rate": Watched(
         "data_quality", "share of values of the wrong type or not finite", "predictions", True, share=True
@@ -61,9 +65,17 @@ METRICS: dict[str, Watched] = {
     "unseen_rate": Watched(
         "data_quality", "share of values that the reference does not know", "predictions", True, share=True
     ),
+    "outside_rate": Watched(
+        "data_quality", "share of numbers outside the range of the reference", "predictions", True, share=True
+    ),
+    "constant_rate": Watched(
+        "data_quality", "share of the most frequent value, or bin", "predictions", True, whole=True, share=True
+    ),
     "missing_rise": Watched("data_quality", "missing_rate minus that of the reference", "predictions", True),
     "invalid_rise": Watched("data_quality", "invalid_rate minus that of the reference", "predictions", True),
     "unseen_rise": Watched("data_quality", "unseen_rate minus that of the reference", "predictions", True),
+    "outside_rise": Watched("data_quality", "outside_rate minus that of the reference", "predictions", True),
+    "constant_rise": Watched("data_quality", "constant_rate minus that of the reference", "predictions", True, True),
 }
 """Besides the performance metrics of `stream.monitor.performance`."""
 

@@ -30,6 +30,11 @@ RULES = (
     Rule(name="ranks", metric="estimated_roc_auc", below=0.8, window=60.0, min_samples=20),
     Rule(name="feature", feature="*", test="psi", above=0.1, window=60.0, min_samples=40),
     Rule(name="output", feature="prediction", test="ks", above=0.2, window=60.0, min_samples=40),
+    Rule(name="gone", metric="missing_rate", feature="*", segment="*", above=0.12, min_samples=10),
+    Rule(name="outside", metric="outside_rise", feature="amount", segment="*", above=0.05, min_samples=10),
+    Rule(name="stuck", metric="constant_rise", feature="*", above=0.1, min_samples=10),
+    Rule(name="twice", metric="duplicate_rate", above=0.04, min_samples=10),
+    Rule(name="schema", metric="unknown_feature_rate", above=0.1, min_samples=10),
     Rule(name="missing", metric="missing_rate", feature="amount", above=0.1, min_samples=20),
     Rule(name="failures", metric="prediction_error_rate", above=0.02, min_samples=20),
     Rule(name="slow", metric="latency_p95", above=30.0, min_samples=20),
@@ -109,6 +114,8 @@ def traffic(seed: int, count: int, step: float) -> Records:
             event["error"], event["prediction"] = "timeout", None
         if rng.random() < 0.1:
             event["features"] = {"kind": 7, "amount": None}
+        if number > count / 2 and rng.random() < 0.2:
+            event["features"] = {"kind": "a", "amount": 0.5, f"new{number % 3}": 1.0}
         if rng.random() < 0.02:
             event["features"] = {"kind": "a", "amount": 1.0, f"new{rng.randrange(3)}": True}
         events.append((ts, "predictions", event))

@@ -9,8 +9,8 @@ import pytest
 
 from stream.events import Task
 from stream.monitor import course as courses
-from stream.monitor.columns import Ints, Outcomes
-from stream.monitor.course import Course, Traffic
+from stream.monitor.columns import Ints, Outcomes, Traffic
+from stream.monitor.course import Course
 from stream.monitor.layout import Layout
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import EXACT, ScoreHistogram
