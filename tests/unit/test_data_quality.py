@@ -98,7 +98,7 @@ def test_flaws_are_counted_by_feature_and_segment(metric: str) -> None:
 
 
 def test_a_feature_that_is_stuck_shows() -> None:
-    rule = Rule(name="r", metric="constant_rise", feature="*", above=0.9, min_samples=10)
+    rule = Rule(name="r", metric="constant_rise", feature="*", above=0.8, min_samples=10)
     found = run(repeat(10_000), rule)
     assert {(alert["feature"], alert["state"]) for alert in found} == {("speed", "firing")}
     assert found[0]["ts"] > START + TURN / 2 + 10
