@@ -453,7 +453,7 @@ class Shard:
                 whole = True
             else:
                 shard.outbox.append(unpack(Outgoing, content))
-        if not whole:
+        if not whole and (models or shard.outbox):
             raise StateRefused(
                 f"stored state of shard {partition} has no head row, so it is not whole: rebuild it from Kafka with "
                 f"`stream reset --shard {partition}`"
