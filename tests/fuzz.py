@@ -37,12 +37,14 @@ from stream.config import Config, Limits
 from stream.configfile import ConfigurationError
 from stream.configfile.load import parse
 from stream.effects import Clock, Outgoing, Side, StoredRecord
+from stream.monitor.baseline import StoredBaseline
+from stream.monitor.estimate import StoredEstimator
 from stream.monitor.join import Early, Waiting
 from stream.monitor.normal import Stored
 from stream.monitor.reference import ReferenceRefused, from_bytes
 from stream.monitor.settled import Block
 from stream.monitor.stored import Head, StoredPane
-from stream.rows import ShardHead
+from stream.rows import RESIDENT, Formatted, ShardHead
 from stream.shard import Shard
 from tests.attacks import ATTACKS, START, label, prediction, run
 
@@ -171,8 +173,14 @@ def _configuration(text: bytes) -> None:
     parse(text.decode("utf-8", "replace"), "c.yaml", {"PASSWORD": "x" * 20, "PORT": "1"}, SEED_CONFIGURATIONS)
 
 
+STORED = (
+    *(ShardHead, Head, StoredPane, Stored, StoredBaseline, StoredEstimator),
+    *(Block, Waiting, Early, Outgoing, Formatted),
+)
+
+
 def _unpacked(packed: bytes) -> None:
-    for kind in (ShardHead, Head, StoredPane, Stored, Block, Waiting, Early, Outgoing):
+    for kind in STORED:
         try:
             unpack(kind, packed)
         except StateRefused:
@@ -220,7 +228,7 @@ TARGETS: dict[str, Target] = {
     "predictions": (*_records("predictions"), 0.35),
     "labels": (*_records("labels"), 0.2),
     "configuration": (_configurations, _each(_configuration, ConfigurationError), 0.02),
-    "unpack": (lambda: _rows_of("model/", "normal/", "pane/", "settled/", "pending/", "shard"), _each(_unpacked), 0.13),
+    "unpack": (lambda: _rows_of(*RESIDENT, "pending/"), _each(_unpacked), 0.13),
     "restore": (_shards, _each(_restored, StateRefused), 0.02),
     "pickles": (_learners, _each(loads, StateRefused), 0.13),
     "references": (_references, _each(from_bytes, ReferenceRefused), 0.05),
