@@ -44,10 +44,11 @@ SELECT shard FROM owners WHERE team = ? AND EXISTS (SELECT 1 FROM state WHERE st
 
 _CUT = """
 SELECT max(key), sum(length(value)) FROM (
-  SELECT key, value FROM state WHERE space = ? AND key >= ? AND (? IS NULL OR key < ?) AND (? IS NULL OR key > ?)
+  SELECT key, value FROM state WHERE space = ? AND key >= ? AND key < ? AND (? IS NULL OR key > ?)
     ORDER BY key LIMIT ?)
 """
-"""The last key of a page, and the bytes of its values."""
+"""The last key of a page, and the bytes of its values. Both ends are plain comparisons, which an index can answer: the
+rows behind a prefix, perhaps millions, are not looked at."""
 
 _GATHER = """
 SELECT CAST(group_concat(key, '') AS BLOB), group_concat(length(key)),
@@ -100,7 +101,7 @@ class SqliteStore:
             last: bytes | None = None
             limit = _LARGEST
             while True:
-                cut, size = connection.execute(_CUT, (space, low, high, high, last, last, limit)).fetchall()[0]
+                cut, size = connection.execute(_CUT, (space, low, high, last, last, limit)).fetchall()[0]
                 if cut is None:
                     return
                 if size > _PAGE_BYTES and limit > 1:
@@ -208,11 +209,10 @@ def _repeated(mark: str, times: int) -> str:
     return ",".join([mark] * times)
 
 
-def _after(prefix: bytes) -> bytes | None:
-    """The first key behind all that start with `prefix`; None when there is none.
+def _after(prefix: bytes) -> bytes:
+    """The end of all keys that start with `prefix`, which is UTF-8, as keys are: no byte of it is the largest.
 
     >>> _after(b"a/"), _after(b"")
-    (b'a0', None)
+    (b'a0', b'\\xff')
     """
-    kept = prefix.rstrip(b"\xff")
-    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None
+    return prefix[:-1] + bytes((prefix[-1] + 1,)) if prefix else b"\xff"

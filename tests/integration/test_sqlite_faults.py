@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.checkpoint import sqlite_session
+from stream.checkpoint import sqlite, sqlite_session
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.sqlite import SqliteStore
 
@@ -136,6 +137,16 @@ def test_an_owner_whose_file_was_replaced_is_fenced(path: Path) -> None:
         store.commit(0, epoch, Delta({"a": b"zombie"}))
     assert dict(store.load(0)) == {"a": b"other"}
     store.commit(0, store.acquire(0), Delta({"a": b"2"}))
+
+
+def test_a_load_looks_at_no_rows_but_those_it_returns(path: Path) -> None:
+    """Else a restart would take longer the more predictions wait."""
+    SqliteStore(path, "team").ping()
+    with sqlite3.connect(path) as connection:
+        for query, values in ((sqlite._CUT, 6), (sqlite._PAGE, 5)):
+            plan = connection.execute(f"EXPLAIN QUERY PLAN {query}", (None,) * values).fetchall()
+            assert any(re.search(r"\(space=\? AND key>\? AND key<\?\)", row[3]) for row in plan), plan
+    connection.close()
 
 
 def test_state_is_for_its_owner_only(path: Path) -> None:
