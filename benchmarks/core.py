@@ -1,9 +1,10 @@
 """What the pure core does on one processor: `Shard.apply` over the reference job's records, without Kafka.
 
-    python -m benchmarks.core [--slice 4000] [--deltas 50000] [--profile]
+    python -m benchmarks.core [--slice 4000] [--deltas 50000] [--guards] [--profile]
 
-Both topics of each partition are handed over side by side in slices, as a backlog reaches the engine. With `--profile`
-the time is broken down by module and by function (cProfile, which itself slows Python calls down).
+Both topics of each partition are handed over side by side in slices, as a backlog reaches the engine. With `--guards`
+error rate, score and all features are guarded, besides the default rules. With `--profile` the time is broken down by
+module and by function (cProfile, which itself slows Python calls down).
 """
 
 from __future__ import annotations
@@ -22,21 +23,34 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.workload import Workload
-from stream.config import Config
+from stream.config import Config, Model, Rule
 from stream.effects import SIDES, Clock
+from stream.monitor import defaults
 from stream.shard import Shard
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(workload: Workload, slice_size: int, every: int, profile: cProfile.Profile | None) -> dict[str, float]:
+GUARDED = Config(
+    defaults=Model(
+        rules=(
+            *defaults.rules("binary"),
+            *(Rule(name=f"guard {watched}", guard=watched) for watched in ("error_rate", "score", "feature:*")),
+        )
+    )
+)
+
+
+def run(
+    workload: Workload, slice_size: int, every: int, profile: cProfile.Profile | None, config: Config | None = None
+) -> dict[str, float]:
     """Applies everything; returns events per second of processor time, for applying and encoding deltas."""
     applying = encoding = 0.0
     rows = written = 0
     events = 0
     for partition in range(workload.partitions):
         records, _ = workload.records(partition)
-        shard = Shard(partition, Config())
+        shard = Shard(partition, config or Config())
         clock = Clock(now=time.time(), behind=frozenset(SIDES))
         since = 0
         length = max(len(side) for side in records.values())
@@ -107,6 +121,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=0.001, help="seconds of event time between two events")
     parser.add_argument("--slice", type=int, default=4000, help="records of one topic at a time")
     parser.add_argument("--deltas", type=int, default=50_000, help="a delta is taken after so many events")
+    parser.add_argument("--guards", action="store_true")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     workload = Workload(predictions=arguments.predictions, models=arguments.models, step=arguments.step)
@@ -115,7 +130,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)  # as the worker sets it
-    console.print_json(json.dumps(run(workload, arguments.slice, arguments.deltas, profile)))
+    console.print_json(
+        json.dumps(run(workload, arguments.slice, arguments.deltas, profile, GUARDED if arguments.guards else None))
+    )
     if profile:
         stages(profile, workload.events, console)
 

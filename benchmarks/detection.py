@@ -54,7 +54,8 @@ NULLS: dict[str, Callable[[Rng, int], Floats]] = {
 def guard(binary: bool, gamma: float, seed: int) -> Callable[[Floats], list[int]]:
     """A guard; alarms as numbers of values."""
     it = Guard(Scheme("flags" if binary else "numbers", gamma, first=FIRST, seed=seed))
-    return lambda values: [found.samples for found in it.feed(values, np.zeros(len(values)))]
+    # A minute between two values: no rest after an alarm.
+    return lambda values: [found.samples for found in it.feed(values, np.arange(0.0, 60.0 * len(values), 60.0))]
 
 
 def river(name: str, params: dict[str, Any]) -> Callable[[bool, float, int], Callable[[Floats], list[int]]]:

@@ -6,6 +6,8 @@ what they multiply up to is large by chance only as seldom as Markov's inequalit
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from msgspec import Struct
 from scipy import special
@@ -15,10 +17,11 @@ from stream.monitor.columns import Floats
 CELLS = 1024
 """Cells of equal probability that the rank of a number falls into."""
 
-SHIFTS = np.geomspace(0.07, 2.0, 7)
-"""Changes of the mean that are bet on each side, in standard deviations."""
+SHIFTS = np.geomspace(0.07, 2.0, 5)
+"""Changes of the mean that are bet on each side, in standard deviations. Seven instead of five find changes of 0.1 to 1
+standard deviations at most 3 % sooner, and cost two fifths more."""
 
-FEW_SHIFTS = np.geomspace(0.07, 2.0, 4)
+FEW_SHIFTS = np.geomspace(0.1, 1.5, 3)
 """The same per category, of which there are many."""
 
 SMALLEST, LARGEST = 1e-4, 1e4
@@ -35,10 +38,15 @@ class Table(Struct, frozen=True):
     """Shape (C - 1): upper ends of the cells in [0, 1], without the last."""
     factors: Floats
     """Shape (K, C)."""
+    rows: Floats
+    """Shape (C + 1, K): the same by cell; the last one changes nothing."""
+    even: bool
+    """The cells are CELLS of equal probability."""
     weights: Floats
     """Shape (K): the shares of the stake; their sum is 1."""
 
 
+@lru_cache(maxsize=64)
 def of_ranks(direction: str, tolerance: float) -> Table:
     """Bets on a rank in (0, 1), uniform under the null: likelihood ratios of a shift of its normal score.
 
@@ -81,4 +89,6 @@ def _sides(direction: str) -> tuple[float, ...]:
 
 def _table(cuts: Floats, rows: list[Floats]) -> Table:
     factors = np.array(rows)
-    return Table(cuts, factors, np.full(len(factors), 1.0 / len(factors)))
+    blank = np.ones((len(factors), 1))
+    rows_by_cell = np.ascontiguousarray(np.hstack([factors, blank]).T)
+    return Table(cuts, factors, rows_by_cell, len(cuts) == CELLS - 1, np.full(len(factors), 1.0 / len(factors)))

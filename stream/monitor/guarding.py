@@ -6,19 +6,27 @@ it evenly, then the features and segments of a rule, so that a guard's bound doe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import structs
 
 from stream.config import Model, Rule
+from stream.monitor import guards, values
 from stream.monitor.alerts import Subject
-from stream.monitor.guards import FIRST, Scheme
-from stream.monitor.occurrences import GUARD_QUIET
+from stream.monitor.columns import Floats, Ints
+from stream.monitor.guards import FIRST, Guard, Scheme
+from stream.monitor.occurrences import GUARD_QUIET, Detection
 from stream.monitor.reference import OUTPUT, Numeric
 from stream.monitor.watch import FEATURE_SIGNAL, budget
 
 if TYPE_CHECKING:
+    from stream.monitor.look import Look
     from stream.monitor.model import ModelMonitor
+    from stream.monitor.watches import Watch
+
+Key: TypeAlias = tuple[str, str, str | None]
+"""Rule, segment and feature."""
 
 OF_TASK = ("error_rate", "loss", "score")
 """What means something else under another task."""
@@ -43,6 +51,30 @@ def scheme(subject: Subject, spec: Model, m: ModelMonitor) -> Scheme | None:
         return None
     kind = "bins" if isinstance(feature, Numeric) else "categories"
     return structs.replace(common, kind=kind, feature=feature, reference=reference.version)
+
+
+def feed(watches: Sequence[Watch], spec: Model, look: Look) -> dict[Key, list[Detection]]:
+    """Feeds a chunk to the guards among some rules, all at once, and says what each found."""
+    if look.flow is None:
+        return {}
+    ready: list[tuple[Key, Guard]] = []
+    fed: list[tuple[Floats | Ints, Floats]] = []
+    signals = values.Guarded(look)
+    for watch in watches:
+        if watch.rule.guard is None:
+            continue
+        if watch.guard is None:
+            asked = scheme(watch.subject, spec, look.m)
+            if asked is None:
+                continue
+            watch.guard = Guard(asked)
+            if watch.guarded is not None:
+                watch.guard.restore(watch.guarded)
+                watch.guarded = None
+        ready.append((watch.key, watch.guard))
+        fed.append(signals.of(watch))
+    found = guards.feed([it for _, it in ready], [each for each, _ in fed], [ends for _, ends in fed])
+    return {key: each for (key, _), each in zip(ready, found, strict=True)}
 
 
 def quiet(rule: Rule) -> Rule:

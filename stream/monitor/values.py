@@ -5,9 +5,11 @@ Invariant: every name in `watch.METRICS` and `watch.SIGNALS` has its value here.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
 
 from stream.monitor import intervals, performance, serving_course
@@ -17,6 +19,7 @@ from stream.monitor.course import Course
 from stream.monitor.features import FeatureLayout
 from stream.monitor.intervals import Interval
 from stream.monitor.layout import OUTCOMES, Layout
+from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
 from stream.monitor.serving import quantile
 from stream.monitor.watch import FEATURE_SIGNAL, LABEL_METRICS, METRICS
@@ -151,20 +154,52 @@ def signal(name: str, flow: Flow, m: ModelMonitor, segment: str) -> tuple[Floats
     return _of(waiting.predicted, waiting.tick, waiting.segments, code)
 
 
-def guarded(watch: Watch, look: Look) -> tuple[Floats, Ints]:
-    """What a guard is fed, and the tick of each; of features their columns, counted from the feature's first."""
-    m, flow, rule = look.m, look.flow, watch.rule
-    assert flow is not None
-    assert rule.guard is not None
-    if rule.guard in ("error_rate", "loss", "score"):
-        name = "loss" if rule.guard == "error_rate" else rule.guard
-        return signal(name, flow, m, watch.subject.segment)
-    layout, traffic = m.normal.layout, look.course.traffic
-    assert layout is not None
-    assert watch.subject.feature is not None
-    at = layout.names.index(watch.subject.feature)
-    columns = traffic.cells[:, at] - layout.blocks[at].start
-    return _of(columns.astype(np.float64), traffic.tick, traffic.segments, m.segments.code(watch.subject.segment))
+class Guarded:
+    """What the guards of one chunk are fed; what several of them need is made once."""
+
+    def __init__(self, look: Look) -> None:
+        self._m, self._traffic = look.m, look.course.traffic
+        assert look.flow is not None
+        self._flow = look.flow
+        self._ends: dict[str, Floats] = {}
+        self._signals: dict[tuple[str, str], tuple[Floats, Floats]] = {}
+
+    def of(self, watch: Watch) -> tuple[Floats | Ints, Floats]:
+        """Values and the tick end of each; of features their columns, counted from the feature's first."""
+        guard, segment = watch.rule.guard, watch.subject.segment
+        assert guard is not None
+        if guard in ("error_rate", "loss", "score"):
+            name = "score" if guard == "score" else "loss"
+            if (name, segment) not in self._signals:
+                observed, ticks = signal(name, self._flow, self._m, segment)
+                self._signals[name, segment] = observed, _ends(ticks)
+            return self._signals[name, segment]
+        layout = self._m.normal.layout
+        assert layout is not None
+        assert watch.subject.feature is not None
+        codes = self._codes[layout.names.index(watch.subject.feature)]
+        rows = self._rows(segment)
+        if segment not in self._ends:
+            self._ends[segment] = _ends(self._traffic.tick if rows is None else self._traffic.tick[rows])
+        return codes if rows is None else codes[rows], self._ends[segment]
+
+    @cached_property
+    def _codes(self) -> Ints:
+        """Shape (F, n): the columns of the features' blocks, each from its first."""
+        layout = self._m.normal.layout
+        assert layout is not None
+        starts = np.array([block.start for block in layout.blocks])
+        return np.ascontiguousarray((self._traffic.cells - starts).T)
+
+    def _rows(self, segment: str) -> npt.NDArray[np.bool_] | None:
+        """Which events are of a segment; None: all."""
+        code = self._m.segments.code(segment)
+        return None if code == 0 else (self._traffic.segments == (-1 if code is None else code)).any(axis=1)
+
+
+def _ends(ticks: Ints) -> Floats:
+    ends: Floats = ((ticks + 1) * TICK).astype(np.float64)
+    return ends
 
 
 def _of(observed: Floats, ticks: Ints, segments: Ints, code: int | None) -> tuple[Floats, Ints]:

@@ -27,7 +27,7 @@ from stream.monitor.detectors import Detector
 from stream.monitor.guards import Guard
 from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
-from stream.monitor.occurrences import scan_absence, scan_detections
+from stream.monitor.occurrences import Detection, scan_absence, scan_detections
 from stream.monitor.stored import WatchState
 from stream.monitor.watch import METRICS, kind, named, signal_of
 
@@ -154,8 +154,12 @@ class Watches:
             return []
         look = Look(course, flow, m, self._drift_ticks(course, flow))
         alerts: list[Alert] = []
+        guarded = guarding.feed(self._list, self._spec, look)
         for watch in self._list:
-            alerts += self._evaluate(watch, look)
+            if watch.rule.guard is None:
+                alerts += self._evaluate(watch, look)
+            elif watch.key in guarded:
+                alerts += self._guard(watch, look, guarded[watch.key])
         return alerts + self._together(float(course.ends[-1]), look)
 
     def _together(self, until: float, look: Look) -> list[Alert]:
@@ -182,8 +186,6 @@ class Watches:
         if named(rule):
             return []
         end = float(look.course.ends[-1])
-        if rule.guard is not None:
-            return self._guard(watch, look)
         if watch.detector is not None:
             if look.flow is None:
                 return []
@@ -203,19 +205,7 @@ class Watches:
         transitions = rules.scan(rule, state, seen.times, seen.values, seen.samples, until=end, bounds=seen.bounds)
         return self._alerts(watch, transitions, look)
 
-    def _guard(self, watch: Watch, look: Look) -> list[Alert]:
-        if look.flow is None:
-            return []
-        if watch.guard is None:
-            scheme = guarding.scheme(watch.subject, self._spec, look.m)
-            if scheme is None:
-                return []
-            watch.guard = Guard(scheme)
-            if watch.guarded is not None:
-                watch.guard.restore(watch.guarded)
-                watch.guarded = None
-        fed, ticks = values.guarded(watch, look)
-        found = watch.guard.feed(fed, ends_of(ticks))
+    def _guard(self, watch: Watch, look: Look, found: list[Detection]) -> list[Alert]:
         if not found and watch.state.phase is Phase.INACTIVE:
             return []
         rule = guarding.quiet(watch.rule)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.monitor import bets
+from stream.monitor import bets, guards
 from stream.monitor.binning import categorical, numeric
-from stream.monitor.columns import Floats
+from stream.monitor.columns import Floats, Ints
 from stream.monitor.esr import BLOCK, Esr
 from stream.monitor.guards import Guard, Scheme, State
 from stream.monitor.occurrences import Detection
@@ -64,7 +64,7 @@ def test_esr_stays_within_the_range_of_floats() -> None:
 def test_ranks_are_uniform() -> None:
     rng = np.random.default_rng(2)
     history = History(np.bincount(rng.poisson(2, 300), minlength=20))
-    ranks = history.ranks(rng.poisson(2, 20_000), draws(0, 20_000, 7))
+    ranks = history.ranks(rng.poisson(2, 20_000), draws(np.arange(20_000), 7))
     assert np.abs(np.sort(ranks) - np.arange(20_000) / 20_000).max() < 0.02
     assert history.counts.sum() + history.fresh.sum() == 20_300
 
@@ -222,3 +222,46 @@ def test_a_state_of_another_reference_is_left_aside() -> None:
     guard.restore(old.snapshot())
     assert guard.samples == 0
     assert State().samples == 0
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 900), min_size=1, max_size=12))
+def test_guards_fed_together_are_as_if_fed_alone(sizes: list[int]) -> None:
+    rng = np.random.default_rng(14)
+    bins, categories = reference("bins"), reference("categories")
+    late = np.repeat([0.0, 1.0], 3_000)
+    streams: list[tuple[Scheme, Floats | Ints]] = [
+        (Scheme("flags", 200.0, first=300, seed=1), (rng.random(6_000) < 0.1 + 0.2 * late).astype(float)),
+        (Scheme("numbers", 200.0, first=300, seed=2), rng.normal(size=6_000) + late),
+        (Scheme("bins", 200.0, seed=3, feature=bins), columns(bins, rng.normal(size=6_000) + late)),
+        (Scheme("bins", 200.0, seed=4, feature=bins), columns(bins, rng.normal(size=6_000))),
+        (Scheme("bins", 1e6, seed=5, feature=bins), np.where(rng.random(6_000) < 0.1, -1, columns(bins, late))),
+        (Scheme("categories", 200.0, seed=6, feature=categories), rng.integers(0, 4, 6_000)),
+    ]
+    times = np.arange(6_000, dtype=np.float64) * 0.5
+    alone = [Guard(scheme) for scheme, _ in streams]
+    expected = [guard.feed(values, times) for guard, (_, values) in zip(alone, streams, strict=True)]
+    assert sum(map(len, expected)) > 10
+    together = [Guard(scheme) for scheme, _ in streams]
+    found: list[list[Detection]] = [[] for _ in streams]
+    start = 0
+    for size in [*sizes, 6_000]:
+        part = slice(start, start + size)
+        parts = guards.feed(together, [values[part] for _, values in streams], [times[part]] * len(streams))
+        found = [[*before, *more] for before, more in zip(found, parts, strict=True)]
+        start += size
+    assert [[(d.time, d.samples, d.after) for d in each] for each in found] == [
+        [(d.time, d.samples, d.after) for d in each] for each in expected
+    ]
+    assert [guard.snapshot() for guard in together] == [guard.snapshot() for guard in alone]
+
+
+def test_a_guard_rests_after_an_alarm() -> None:
+    rng = np.random.default_rng(15)
+    values = np.concatenate([rng.random(5_000) < 0.1, rng.random(2_000) < 0.5]).astype(float)
+    times = np.arange(7_000, dtype=np.float64) * 0.5
+    found = fed(FLAGS, values)
+    assert len(found) > 2
+    assert (np.diff([each.time for each in found]) > guards.REST).all()
+    assert np.diff([each.samples for each in found]).min() > guards.REST / 0.5
+    assert len(Guard(FLAGS).feed(values, times / 1000)) == 1
