@@ -1,6 +1,6 @@
 """Default rules on healthy traffic: a week of event time of twenty models must raise no alert.
 
-    python -m benchmarks.healthy_week [--days 7] [--models 20] [--seed 0] [--pane 300]
+    python -m benchmarks.healthy_week [--days 7] [--models 20] [--seed 0] [--pane 900]
 
 Twenty models of three tasks, of 2 to 14 features of many shapes, with 0.02 to 0.8 predictions a second on average, five
 times as many at the day's height as at its depth, labels that come after seconds to a day, failures and empty values.
@@ -183,8 +183,8 @@ def run(models: list[Healthy], hours: int, pane: float, progress: bool = False) 
 
 
 def drifts(seed: int, rate: float = 400.0) -> dict[str, float | None]:
-    """Seconds from each of the demo's drifts to the first alert about it (None: there was none), and how many alerts the
-    demo's healthy model raised."""
+    """Seconds from each of the demo's drifts to the first alert about it (None: there was none), and the number of
+    alerts about its healthy model."""
     concept, feature, end = 15.0, 20.0, 120.0
     events = span(end, rate=rate, seed=seed, concept_at=concept, feature_at=feature)
     shard = Shard(0, Config())
@@ -219,7 +219,9 @@ def main() -> int:
     parser.add_argument("--models", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="of all volumes")
-    parser.add_argument("--pane", type=float, default=300.0, help="seconds; snapshots of 60 take five times as long")
+    parser.add_argument(
+        "--pane", type=float, default=900.0, help="seconds; most of the time goes into snapshots of panes"
+    )
     parser.add_argument("--drifts", type=int, default=5, help="seeds of the demo's traffic")
     chosen = parser.parse_args()
     began = time.perf_counter()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
 
 from stream.events import Severity, Task
 
@@ -127,7 +128,9 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     window: Duration | None = None
     """Seconds; one of the model's windows. Default: the shortest."""
     segment: str = "all"
-    """`all`, `country=BR`, or `*` for every segment."""
+    """`all`, `country=BR`, `country=*` for every country, or `*` for every segment."""
+    attribute: str | None = None
+    """Of a gap between groups, such as `demographic_parity_difference`: what the groups differ in."""
     above: float | None = None
     below: float | None = None
     drop: float | str | None = None
@@ -204,10 +207,20 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     windows: tuple[Duration, ...] = (HOUR, DAY)
     features: dict[str, FeatureKind] | None = None
     segments: tuple[str, ...] = ()
+    """Attributes or categorical features; `version` is the prediction's version where no attribute is called so."""
+    fairness: tuple[str, ...] = ()
+    """Attributes between whose values gaps are measured; each is a segment attribute, too."""
+    value: dict[str, float | dict[str, float]] | None = None
+    """What outcomes are worth: `tp`, `fp`, `fn`, `tn`, or by class in truth and class predicted."""
     reference: Reference = field(default_factory=lambda: Reference(first=1000))
     rules: tuple[Rule, ...] | None = None
     """None: the default rules of the task. Empty: no rules."""
     learn: Learn = field(default_factory=Learn)
+
+    def __post_init__(self) -> None:
+        missing = dict.fromkeys(name for name in self.fairness if name not in self.segments)
+        if missing:
+            force_setattr(self, "segments", (*self.segments, *missing))
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -219,6 +219,8 @@ class MetricSnapshot(Struct, frozen=True, omit_defaults=True):
     quality: dict[str, Quality] = field(default_factory=dict)
     latency_ms: Quantiles | UnsetType = UNSET
     throughput: float | UnsetType = UNSET
+    fairness: dict[str, dict[str, Estimated]] = field(default_factory=dict)
+    """Gaps between the groups of an attribute; of the whole model."""
 
 
 class ModelUpdate(Struct, frozen=True, omit_defaults=True):

@@ -47,6 +47,8 @@ class WindowView(Struct):
     """Share of predictions without a usable value, by feature."""
     service: dict[str, Estimated] = field(default_factory=dict)
     """Latency, throughput, resources, label delays and coverage by predicted class; of the whole model."""
+    fairness: dict[str, dict[str, Estimated]] = field(default_factory=dict)
+    """By attribute the gaps between its groups; of the whole model."""
 
 
 class SegmentView(Struct):

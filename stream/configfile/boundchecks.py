@@ -10,6 +10,7 @@ from stream.configfile.problems import Path
 from stream.events import Task
 from stream.monitor.change import INTERVAL, amount
 from stream.monitor.watch import ESTIMATED, LABEL_METRICS, METRICS
+from stream.monitor.worth import BUSINESS_VALUE
 
 Report: TypeAlias = Callable[[Path, str], None]
 
@@ -101,6 +102,8 @@ def _has_interval(metric: str, model: Model) -> bool:
         return METRICS[metric].share
     if metric.startswith(ESTIMATED):
         return False
+    if metric == BUSINESS_VALUE:
+        return True
     from stream.monitor.performance import has_interval
 
     return any(has_interval(metric, task) for task in tasks(model))

@@ -15,12 +15,13 @@ import msgspec
 
 from stream.config import Checkpoint, Config, Kafka, Model, Reference
 from stream.configfile.durations import words
-from stream.configfile.problems import Path, Problem
+from stream.configfile.problems import Path, Problem, choice
 from stream.configfile.rulechecks import check_rules
 from stream.configfile.silencechecks import check_silences
 from stream.configfile.tree import Tree
 from stream.configfile.typed import Reader
 from stream.events import Task
+from stream.monitor.worth import OUTCOMES
 
 Report: TypeAlias = Callable[[Path, str], None]
 
@@ -173,6 +174,8 @@ def _check_model(model: Model, path: Path, reader: Reader, report: Report) -> No
         report((*path, "positive"), f"is for binary models, and the task is {model.task}")
     for i, name in enumerate(model.segments):
         place = (*path, "segments", i)
+        if name in model.fairness and name not in model.segments[:i]:
+            continue  # what is wrong with it is said there
         if not name or "=" in name or name in ("all", "*"):
             report(place, f'found "{name}", expected the name of an attribute or of a categorical feature')
         elif name in model.segments[:i]:
@@ -180,9 +183,40 @@ def _check_model(model: Model, path: Path, reader: Reader, report: Report) -> No
         elif model.features is not None and model.features.get(name, "categorical") != "categorical":
             kind = {"ignore": "ignored"}.get(model.features[name], model.features[name])
             report(place, f'found "{name}", a feature that is {kind}, expected an attribute or a categorical feature')
+    _check_fairness(model, path, report)
+    _check_value(model, (*path, "value"), report)
     _check_reference(model.reference, (*path, "reference"), report)
     check_rules(model, path, reader, report)
     _check_learn(model, (*path, "learn"), report)
+
+
+def _check_fairness(model: Model, path: Path, report: Report) -> None:
+    if model.fairness and model.task in ("multiclass", "regression"):
+        report((*path, "fairness"), f"is for binary models, and the task is {model.task}")
+    for i, name in enumerate(model.fairness):
+        if not name or "=" in name or name in ("all", "*"):
+            report((*path, "fairness", i), f'found "{name}", expected the name of an attribute')
+        elif name in model.fairness[:i]:
+            report((*path, "fairness", i), f'found "{name}" again, expected different attributes')
+
+
+def _check_value(model: Model, path: Path, report: Report) -> None:
+    """What outcomes are worth: numbers for kinds of outcomes, or mappings for classes."""
+    if model.value is None:
+        return
+    if model.task == "regression":
+        report(path, "is for classification, and the task is regression")
+    by_class = [name for name, value in model.value.items() if isinstance(value, dict)]
+    numbers = [name for name in model.value if name not in by_class]
+    if by_class and numbers:
+        report(path, f"found a number for {numbers[0]} and a mapping for {by_class[0]}, expected all of one kind")
+    elif numbers and model.task == "multiclass":
+        report(path, "found numbers, expected by class in truth and class predicted: {cat: {cat: 5, dog: -1}}")
+    elif not model.value:
+        report(path, f"found nothing, expected a number for some of: {', '.join(OUTCOMES)}")
+    for name in numbers if not by_class else ():
+        if name not in OUTCOMES:
+            report((*path, name), f"unknown key, {choice(name, OUTCOMES)}, or classes with a mapping each")
 
 
 def _check_reference(reference: Reference, path: Path, report: Report) -> None:

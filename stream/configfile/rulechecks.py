@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from stream.config import Model, Rule
 from stream.configfile.boundchecks import Report, check_bounds, tasks
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
 from stream.monitor.composites import circle
+from stream.monitor.fairness import FAIRNESS
 from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget, named
+from stream.monitor.worth import BUSINESS_VALUE
 
 SUBJECTS = ("metric", "feature", "detector", "guard", "absent", "all", "any")
 """What a rule can watch, by the key that says so."""
@@ -28,6 +32,7 @@ _belongs: dict[str, tuple[str, ...]] = {
     "below": ("metric", "feature"),
     "drop": ("metric",),
     "rise": ("metric",),
+    "attribute": ("metric",),
     "recover": ("metric", "feature"),
     "min_samples": ("metric", "feature", "detector", "guard", "absent"),
 }
@@ -119,6 +124,13 @@ def _check_feature_metric(rule: Rule, place: Path, report: Report) -> None:
 
 def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None:
     assert rule.metric is not None
+    if rule.metric in FAIRNESS or rule.attribute is not None:
+        _check_gap(rule, model, place, report)
+        return
+    if rule.metric == BUSINESS_VALUE:
+        if model.value is None:
+            report((*place, "metric"), "found business_value, and the model has no value: say what outcomes are worth")
+        return
     watched = METRICS.get(rule.metric)
     if watched is not None:
         if watched.per_feature and rule.feature is None:
@@ -141,11 +153,35 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
         except ValueError as error:
             refusals.append(str(error))
     # A model whose task is to be inferred may have rules that hold for some tasks only.
-    if len(refusals) == len(tasks(model)) and model.task:
+    if len(refusals) == len(tasks(model)) and get_close_matches(rule.metric, FAIRNESS, cutoff=0.8):
+        report((*place, "metric"), f'found "{rule.metric}", {choice(rule.metric, FAIRNESS)}')
+    elif len(refusals) == len(tasks(model)) and model.task:
         report((*place, "metric"), refusals[0])
     elif len(refusals) == len(tasks(model)):
         known = dict.fromkeys(name for task in tasks(model) for name in names(task))
-        report((*place, "metric"), f'found "{rule.metric}", {choice(rule.metric, [*known, *METRICS])}')
+        known |= dict.fromkeys([*METRICS, *FAIRNESS, BUSINESS_VALUE])
+        report((*place, "metric"), f'found "{rule.metric}", {choice(rule.metric, known)}')
+
+
+def _check_gap(rule: Rule, model: Model, place: Path, report: Report) -> None:
+    """A gap between groups: of which attribute."""
+    if rule.metric not in FAIRNESS:
+        report(
+            (*place, "attribute"),
+            f"goes with a gap between groups, and {rule.metric} is none, expected one of: {', '.join(FAIRNESS)}",
+        )
+    elif rule.attribute is None:
+        report((*place, "attribute"), f"is missing: {rule.metric} is between the groups of an attribute")
+    elif rule.attribute not in model.fairness:
+        report(
+            (*place, "attribute"),
+            f'found "{rule.attribute}", which is not under fairness of the model, '
+            f"{choice(rule.attribute, model.fairness)}",
+        )
+    elif rule.segment != "all":
+        report((*place, "segment"), f"found {rule.segment}, expected all: groups are compared over the whole model")
+    elif rule.drop is not None or rule.rise is not None:
+        report(place, "compares a gap between groups with the reference, expected above or below")
 
 
 def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> None:

@@ -218,6 +218,7 @@ def _watched(subject: Subject) -> str:
     if rule.metric is not None:
         watched = METRICS.get(rule.metric)
         of = f"{feature} in {owner}" if watched is not None and watched.per_feature else owner
+        of = of if rule.attribute is None else f"{rule.attribute} of {owner}"
         return f"{rule.metric} of {of}"
     drifting = "the predictions" if feature == PREDICTION else feature
     return f"{rule.test or 'psi'} of {drifting} of {owner} against the reference"

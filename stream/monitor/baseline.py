@@ -11,7 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from stream.checkpoint.packing import pack, unpack
 from stream.events import Task
@@ -146,7 +146,7 @@ class Baseline:
         if known is not None and self.course is None:
             return known
         task = None if names.layout is None else names.layout.task
-        names = self.given or names
+        names = names if self.given is None else structs.replace(self.given, value=names.value)
         if name not in METRICS and (names.layout is None or names.layout.task != task):
             return None
         code = names.code(segment)

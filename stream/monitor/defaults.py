@@ -30,8 +30,8 @@ loss, absolute errors of equal and of unequal variance), with this never; a step
 5,000 outcomes was found after 503 instead of 311 (medians of 200 runs)."""
 
 BUSY_TICKS = 1200
-"""Ticks with predictions since the last silence, ten minutes of steady traffic, before a silence is one: batch jobs and
-rare requests are silent by nature."""
+"""Ticks with predictions since the last pause, ten minutes of steady traffic, before a silence is one: batch jobs and
+rare requests are silent by nature, and so is a quiet night. See `occurrences.PAUSE`."""
 
 
 def rules(task: Task | None) -> tuple[Rule, ...]:
@@ -69,8 +69,14 @@ def applied(rule: Rule, segments: Iterable[str], features: Iterable[str]) -> lis
     [('all', 'age')]
     >>> applied(Rule(name="r", metric="f1", below=0.9, segment="*"), ["all", "country=BR"], [])
     [('all', None), ('country=BR', None)]
+    >>> applied(Rule(name="r", metric="f1", below=0.9, segment="country=*"), ["all", "country=BR", "age=9"], [])
+    [('country=BR', None)]
     """
-    where = list(segments) if rule.segment == "*" else [rule.segment]
+    where = [rule.segment]
+    if rule.segment == "*":
+        where = list(segments)
+    elif rule.segment.endswith("=*"):
+        where = [name for name in segments if name.startswith(rule.segment[:-1])]
     watched = rule.feature
     if rule.guard is not None:
         watched = PREDICTION if rule.guard == PREDICTION else None

@@ -17,6 +17,9 @@ from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
 from stream.monitor.vocabulary import MAX_NAME, OTHER, Key, Vocabulary, name_of
 
+VERSION = "version"
+"""The segment attribute that a prediction's `version` is, where no attribute is called so."""
+
 Bools = npt.NDArray[np.bool_]
 
 _PAIRS = (
@@ -114,6 +117,8 @@ class _Dimension(dict[Key, int]):
 def _attribute(event: Prediction, name: str) -> Key:
     if event.attributes is not None and name in event.attributes:
         return event.attributes[name]
+    if name == VERSION and event.version is not None:
+        return event.version
     return None if event.features is None else event.features.get(name)
 
 

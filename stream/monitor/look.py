@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from stream.config import Rule
 from stream.events import Explanation, FeatureShare, Prediction, SegmentShare, Span
-from stream.monitor import change, drift, explain, performance, quality, values
+from stream.monitor import change, drift, explain, fairness, quality, values
 from stream.monitor.alerts import Evidence
 from stream.monitor.change import Bounds, Spread, is_change
 from stream.monitor.columns import Floats, Ints, Outcomes
@@ -98,6 +98,8 @@ class Look:
         segment = m.segments.code(watch.subject.segment)
         if name is None or segment is None:
             return None
+        if watch.rule.attribute is not None:
+            return self._gap(watch, name, watch.rule.attribute)
         if name.startswith(ESTIMATED):
             return self._estimated(watch, name.removeprefix(ESTIMATED), segment)
         if name not in METRICS:
@@ -112,10 +114,21 @@ class Look:
         observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
         return self._compared(watch, name, Seen(self.course.ends, observed, samples), slice(None), tallies)
 
+    def _gap(self, watch: Watch, name: str, attribute: str) -> Seen | None:
+        """What a rule sees of the gap between groups, at the ticks at which drift is judged."""
+        m, at = self.m, self._drift_ticks
+        if m.layout is None or m.layout.task != "binary" or not len(at):
+            return None
+        codes = fairness.groups(m.segments.names, attribute)
+        held = [self.tallies(watch.window, code)[at] for code in codes]
+        tallies = np.stack(held, axis=1) if held else np.zeros((len(at), 0, m.layout.width), np.int64)
+        return Seen(self.course.ends[at], *fairness.evaluate(m.layout, tallies, name, minimum(watch.rule)))
+
     @property
     def names(self) -> Names:
         """What gives the model's sums their meaning."""
-        return Names(self.m.layout, self.m.classes.names, self.m.segments.names)
+        m = self.m
+        return Names(m.layout, m.classes.names, m.segments.names, m.spec.value)
 
     def _compared(self, watch: Watch, name: str, seen: Seen, at: Ints | slice, tallies: Ints | None = None) -> Seen:
         """What a rule by change sees: values are undefined where the reference is. `at`: which of the chunk's ticks."""
@@ -217,8 +230,10 @@ class Look:
         window, segment = m.windows[watch.window], m.segments.code(watch.subject.segment) or 0
         tally, predictions = self._at(transition.time, watch.window, segment)
         name, bounds = watch.rule.metric, None
-        if name is not None and name not in METRICS and m.layout is not None and len(tally):
-            bounds = performance.interval(m.layout, tally, name, m.classes.names, transition.value)
+        if name is not None and watch.rule.attribute is not None:
+            bounds = self._gap_interval(watch, name, watch.rule.attribute, transition.time)
+        elif name is not None and name not in METRICS and m.layout is not None and len(tally):
+            bounds = values.interval(name, self.names, tally, transition.value, transition.samples)
         lower, upper = bounds if bounds is not None else (None, None)
         labelled = int(tally[OUTCOMES]) if len(tally) else 0
         return Evidence(
@@ -230,6 +245,14 @@ class Look:
             explanation=self._explanation(watch, transition),
             note=note,
         )
+
+    def _gap_interval(self, watch: Watch, name: str, attribute: str, time: float) -> Interval | None:
+        m = self.m
+        if m.layout is None or m.layout.task != "binary":
+            return None
+        held = [self._at(time, watch.window, code)[0] for code in fairness.groups(m.segments.names, attribute)]
+        tallies = np.array([tally for tally in held if len(tally)]).reshape(-1, m.layout.width)
+        return fairness.interval(m.layout, tallies, name, minimum(watch.rule))
 
     def _version_at(self, time: float) -> str | None:
         """The newest version that predictions had named by the end of a tick."""

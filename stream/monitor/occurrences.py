@@ -21,6 +21,12 @@ QUIET = 60.0
 """Seconds without a further detection after which a detector's alert resolves, unless `cooldown` says otherwise."""
 
 
+PAUSE = 0.25
+"""A gap of more than this part of what an absence rule waits for is a pause: traffic that has them may well be silent
+for longer. Where one gap in p is a pause and gaps are exponential, one in p⁴ is a silence, and n ticks without a pause
+have probability (1 - 1/p)ⁿ; so with n = 1,200 a silence is an incident by chance at most once in 4·10¹¹ ticks, whatever
+p."""
+
 GUARD_QUIET = 600.0
 """The same for guards, which look again from nothing after each alarm."""
 
@@ -44,7 +50,7 @@ def scan_absence(rule: Rule, state: RuleState, seen: Floats, until: float) -> li
 
     Nothing is absent before the first of `seen`, so pass the model's beginning first to be told of what never came.
     `until`: event time has come so far. `samples` of the rule's state counts the ticks with events since the last
-    silence; with fewer than `min_samples` of them a silence is taken for the usual.
+    pause; with fewer than `min_samples` of them a silence is taken for the usual.
     """
     seen = seen[np.searchsorted(seen, state.time, side="right") :]
     if len(seen) and state.time == -math.inf:
@@ -54,7 +60,8 @@ def scan_absence(rule: Rule, state: RuleState, seen: Floats, until: float) -> li
     marks = np.concatenate(([state.time], seen))
     sent: list[Transition] = []
     start = 0
-    for gap in np.flatnonzero(np.diff(marks) > rule.hold).tolist():
+    pause = min(rule.hold, max(rule.hold * PAUSE, TICK))
+    for gap in np.flatnonzero(np.diff(marks) > pause).tolist():
         state.time, state.samples = float(marks[gap]), state.samples + gap - start
         back = float(marks[gap + 1])
         _silence(rule, state, back, sent)

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
-from stream.monitor import drift, estimate, performance, quality, service_view
+from stream.monitor import drift, estimate, fairness, performance, quality, service_view, worth
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import Phase
 from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
@@ -50,6 +50,7 @@ def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSn
         quality=_quality(m, sums) if whole else {},
         latency_ms=Quantiles(*latency.tolist()) if whole and sums.latency.any() else UNSET,
         throughput=predictions / length,
+        fairness=_fairness(m, sums) if whole else {},
     )
 
 
@@ -67,7 +68,17 @@ def metrics(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
     tally = sums.tally[segment]
     if not tally[OUTCOMES]:
         return {}
-    return performance.report(m.layout, tally, sums.scores.get(segment, []), m.classes.names)
+    found = performance.report(m.layout, tally, sums.scores.get(segment, []), m.classes.names)
+    if m.spec.value is not None and m.layout.task != "regression":
+        found[worth.BUSINESS_VALUE] = worth.report(m.layout, tally, m.spec.value, m.classes.names)
+    return found
+
+
+def _fairness(m: ModelMonitor, sums: Sums) -> dict[str, dict[str, Estimated]]:
+    """The gaps between groups of the attributes that the configuration names."""
+    if not m.spec.fairness:
+        return {}
+    return fairness.report(m.layout, sums.tally, m.segments.names, m.spec.fairness)
 
 
 def _estimates(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, Estimated]:
@@ -161,6 +172,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
                 if whole and features and m.normal.layout
                 else {},
                 service=service_view.service(m, window) if whole else {},
+                fairness=_fairness(m, sums) if whole else {},
             )
         )
         if predictions:

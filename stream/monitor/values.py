@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from stream.monitor import intervals, performance, serving_course
+from stream.monitor import intervals, performance, serving_course, worth
 from stream.monitor import quality as qualities
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.course import Course
@@ -24,6 +24,7 @@ from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
 from stream.monitor.serving import quantile
 from stream.monitor.watch import FEATURE_SIGNAL, LABEL_METRICS, METRICS
 from stream.monitor.window import Window
+from stream.monitor.worth import BUSINESS_VALUE, Values
 
 if TYPE_CHECKING:
     from stream.monitor.look import Flow, Look
@@ -37,6 +38,8 @@ class Names(Struct, frozen=True):
     layout: Layout | None
     classes: list[str]
     segments: list[str]
+    value: Values | None = None
+    """What outcomes are worth."""
 
     def code(self, segment: str) -> int | None:
         """The row of a segment."""
@@ -49,6 +52,8 @@ def metric(name: str, course: Course, window: Window, segment: int, names: Names
         return service(name, course, window, segment, tallies, names.layout)
     if names.layout is None:
         return np.full(len(course.ticks), np.nan), np.zeros(len(course.ticks), np.int64)
+    if name == BUSINESS_VALUE:
+        return worth.evaluate(names.layout, tallies, names.value or {}, names.classes)
     if performance.from_scores(name):
         return scored(name, course, window, segment, names, tallies)
     return performance.evaluate(names.layout, tallies, name, names.classes)
@@ -60,6 +65,8 @@ def interval(name: str, names: Names, tally: Ints, value: float, samples: int) -
         return intervals.wilson(value, samples) if METRICS[name].share else None
     if names.layout is None or not len(tally):
         return None
+    if name == BUSINESS_VALUE:
+        return worth.interval(names.layout, tally, names.value or {}, names.classes)
     return performance.interval(names.layout, tally, name, names.classes, value)
 
 

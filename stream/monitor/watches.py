@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
 
-LATER = ("drop", "rise", "all", "any")
+LATER = ("drop", "rise", "all", "any", "attribute")
 """Keys of rules that earlier versions did not know: a rule without them keeps its state when it is read by this one."""
 
 NO_PERFORMANCE = (

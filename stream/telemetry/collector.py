@@ -178,6 +178,9 @@ def _window(model: str, segment: SegmentView, window: WindowView, add: Add) -> N
             add(names.METRIC_UPPER, _end(found, "upper"), *where, metric)
     for metric, found in window.estimates.items():
         add(names.ESTIMATE, found.value, *where, metric)
+    for attribute, gaps in window.fairness.items():
+        for metric, found in gaps.items():
+            add(names.FAIRNESS, found.value, *where, attribute, metric)
     for feature, scores in window.drift.items():
         for test in DRIFT_TESTS:
             score = getattr(scores, test)

@@ -91,6 +91,10 @@ def _window(parts: Sequence[WindowView]) -> WindowView:
         metrics=_pooled([part.metrics for part in parts]),
         estimates=_pooled([part.estimates for part in parts]),
         drift=_worst([part.drift for part in parts]),
+        fairness={
+            attribute: _pooled([part.fairness.get(attribute, {}) for part in parts])
+            for attribute in dict.fromkeys(name for part in parts for name in part.fairness)
+        },
         missing={name: share.value for name, share in _pooled(shares).items() if share.value is not None},
         service=_pooled([part.service for part in parts]),
     )

@@ -61,6 +61,14 @@ METRIC_UPPER = Definition(
     "stream_metric_upper", "gauge", METRIC.labels, "Upper end of the 95 % interval of stream_metric.", "metric's"
 )
 ESTIMATE = Definition("stream_estimate", "gauge", METRIC.labels, "Performance estimated without labels.", "metric's")
+FAIRNESS = Definition(
+    "stream_fairness",
+    "gauge",
+    (*WINDOWED, "attribute", "metric"),
+    "Gap between the groups of an attribute, on labelled predictions.",
+    "metric's",
+    contract=False,
+)
 COVERAGE = Definition("stream_coverage", "gauge", WINDOWED, "Labelled share of predictions, 0 to 1.", "ratio")
 DRIFT = Definition(
     "stream_drift", "gauge", (*WINDOWED, "feature", "test"), "Distance of a distribution to its reference.", "test's"
@@ -152,8 +160,8 @@ CHALLENGER = Definition(
 
 VIEWED: tuple[Definition, ...] = (
     PREDICTIONS, LABELS, OUTCOMES, ERRORS, DUPLICATES, EXPIRED, DEAD_LETTERS, ALERTS, CHECKPOINTS, FENCED,
-    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, RESOURCE, PENDING,
-    WATERMARK, LAG, SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
+    METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, FAIRNESS, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, RESOURCE,
+    PENDING, WATERMARK, LAG, SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
 )  # fmt: skip
 """Read from a WorkerView at scrape time."""
 

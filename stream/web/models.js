@@ -61,7 +61,7 @@ function modelCard(model, context) {
         h("small", { class: "clip" }, drifted ? `PSI ${drifted[0]}` : "no drift measured"))),
     h("div", { class: "body" },
       model.notes.map((note) => h("p", { class: "note" }, note)),
-      performancePanel(model), drift(model), rules(model, context.now), events(model, context.now), segments(model), challengers(model)));
+      performancePanel(model), drift(model), rules(model, context.now), events(model, context.now), segments(model), fairness(model), challengers(model)));
 }
 
 function panel(title, hint, ...content) {
@@ -150,6 +150,16 @@ function segments(model) {
   });
   const head = h("tr", null, h("th", null, windowName(parts[0].windows[0].seconds)), h("th", { class: "num" }, "predictions"), h("th", { class: "num" }, "labelled"), names.map((name) => h("th", { class: "num" }, metricName(name))));
   return panel("Segments", null, h("div", { class: "scroll tall" }, h("table", null, h("thead", null, head), h("tbody", null, rows))));
+}
+
+// Gaps between the groups of an attribute, in the longest window: the one with most outcomes.
+function fairness(model) {
+  const window = [...(wholeSegment(model)?.windows || [])].reverse().find((one) => Object.keys(one.fairness || {}).length);
+  if (!window) return null;
+  const rows = Object.entries(window.fairness).flatMap(([attribute, gaps]) => Object.entries(gaps).map(([name, found], i) => h("tr", { key: `${attribute} ${name}` },
+    h("th", { scope: "row" }, i === 0 && h("bdi", null, attribute)), h("td", null, metricName(name)), h("td", { class: "num", title: bounds(found) }, h("b", null, number(found.value)), spread(found)))));
+  const head = h("tr", null, h("th", null, windowName(window.seconds)), h("th", null, "gap between groups"), h("th", { class: "num" }, ""));
+  return panel("Fairness", "a difference is best at 0, a ratio at 1", h("div", { class: "scroll tall" }, h("table", null, h("thead", null, head), h("tbody", null, rows))));
 }
 
 function challengers(model) {

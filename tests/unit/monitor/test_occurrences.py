@@ -52,6 +52,12 @@ def test_silence_after_little_traffic_is_usual() -> None:
     assert absent(rule, [1.0, 2.0, 3.0, 50.0], 100.0) == [("firing", 13.0, 3.0), ("resolved", 50.0, 3.0)]
 
 
+def test_silence_after_pauses_is_usual() -> None:
+    rule = silence(min_samples=3)
+    assert absent(rule, [1.0, 3.0, 5.0, 8.0], 100.0) == []
+    assert absent(rule, [1.0, 3.0, 5.0, 8.0, 9.0, 10.0], 100.0) == [("firing", 20.0, 10.0)]
+
+
 def test_cooldown_delays_the_next_silence() -> None:
     assert absent(silence(cooldown=30.0), [1.0, 20.0], 60.0) == [
         ("firing", 11.0, 1.0),
@@ -68,7 +74,8 @@ def absent_by_tick(rule: Rule, seen: set[float], until: float) -> list[tuple[str
             if firing:
                 found.append(("resolved", time, last))
                 firing, cooled = False, time + rule.cooldown
-            run = 1 if time - last > rule.hold else run + 1
+            pause = min(rule.hold, max(rule.hold / 4, 0.5))
+            run = 1 if time - last > pause else run + 1
             last = time
         elif last > -math.inf and run >= (rule.min_samples or 0) and not firing:
             firing = time >= max(last + rule.hold, cooled)
