@@ -2,8 +2,9 @@
 
 Segments: the mean loss of each since a recent moment against the time before. A segment explains an alert when it has
 got worse, and worse than the rest of the traffic has; what gets worse everywhere is no segment's doing. The moment is
-not known, so several spans are tried, each twice as long as the one before; the bound counts every segment and span
-(Bonferroni), so that with nothing changed an alert blames any segment with a probability of about ALPHA.
+not known, so several spans are tried, each about a quarter longer than the one before: a span that is twice too long
+halves what it shows. The bound counts every segment and each doubling of the span (Bonferroni; spans between share most
+of their outcomes), so that with nothing changed an alert blames any segment with a probability of at most about ALPHA.
 Features: those whose PSI against the reference is above what its sampling noise would reach with probability ALPHA in
 any of them. Without change, PSI is about (1/N + 1/n) times a chi² of groups - 1 degrees of freedom (B. Yurdakul and
 J. Naranjo, J. Risk Model Valid. 14, 2020).
@@ -12,6 +13,7 @@ Invariant: a function of the sums at a tick, so of the events alone.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -93,7 +95,9 @@ def segments(
     running = np.cumsum(buckets, axis=0)
     recent, before = (_means(layout, tallies, metric) for tallies in (running[:-1], running[-1] - running[:-1]))
     binary = layout.task != "regression" and metric not in MEANS
-    return _blamed(recent, before, names, binary)
+    # Spans that are tried, counted as if each were twice as long as the one before.
+    apart = (1.0 + math.log2(window.panes)) / len(spans)
+    return _blamed(recent, before, names, binary, apart)
 
 
 def features(layout: FeatureLayout, counts: Ints) -> list[FeatureShare]:
@@ -117,12 +121,13 @@ def _spans(panes: int) -> list[int]:
     """Lengths of the recent time that are tried, in panes: up to the window's.
 
     >>> _spans(60)
-    [1, 2, 4, 8, 16, 32, 60]
+    [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 60]
     """
-    spans = [1]
-    while spans[-1] * 2 < panes:
-        spans.append(spans[-1] * 2)
-    return [*spans, panes] if panes > 1 else spans
+    spans, octave = [1, 2, 3], 4
+    while octave < panes:
+        spans += [octave, octave * 5 // 4, octave * 3 // 2]
+        octave *= 2
+    return [*(span for span in spans if span < panes), panes]
 
 
 def _means(layout: Layout, tallies: Ints, metric: str | None) -> Means:
@@ -148,8 +153,8 @@ def _means(layout: Layout, tallies: Ints, metric: str | None) -> Means:
     return Means(outcomes, weight * worth, weight, loss, square)
 
 
-def _blamed(recent: Means, before: Means, names: Sequence[str], binary: bool) -> list[SegmentShare]:
-    """Shape (spans, segments) each, segment 0 the whole."""
+def _blamed(recent: Means, before: Means, names: Sequence[str], binary: bool, apart: float) -> list[SegmentShare]:
+    """Shape (spans, segments) each, segment 0 the whole. `apart`: share of the tests that the bound counts."""
     parts = slice(1, None)
     mine, whole = (recent.at(parts), before.at(parts)), (recent.at(slice(0, 1)), before.at(slice(0, 1)))
     rest = whole[0].minus(mine[0]), whole[1].minus(mine[1])
@@ -169,7 +174,7 @@ def _blamed(recent: Means, before: Means, names: Sequence[str], binary: bool) ->
     tests = np.count_nonzero(enough)
     if not tests:
         return []
-    needed = -special.ndtri(ALPHA / tests)
+    needed = -special.ndtri(ALPHA / max(1.0, tests * apart))
     best = np.argmax(surety, axis=0)
     found: list[tuple[float, SegmentShare]] = []
     for segment in np.flatnonzero(surety.max(axis=0) > needed).tolist():

@@ -55,11 +55,12 @@ def explained(
     return explain.segments(Layout(task), panes, window(), [], NAMES, metric)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", None, "log_loss"])
-def test_the_segment_that_has_got_worse_is_named_first(metric: str | None) -> None:
+@pytest.mark.parametrize(("metric", "panes"), [("accuracy", 8), (None, 8), ("log_loss", 8), ("accuracy", 6)])
+def test_the_segment_that_has_got_worse_is_named_first(metric: str | None, panes: int) -> None:
+    """Of 40 segments, with about 37 outcomes in each pane since the change."""
     named = 0
     for seed in range(100):
-        found = explained(seed, 0.2, PANES - 8, seed % STORES, metric=metric)
+        found = explained(seed, 0.2, PANES - panes, seed % STORES, metric=metric)
         named += bool(found) and found[0].segment == NAMES[1 + seed % STORES]
     assert named >= 95
 
