@@ -1,6 +1,8 @@
 """What the pure core does on one processor: `Shard.apply` over the reference job's records, without Kafka.
 
     python -m benchmarks.core [--slice 4000] [--deltas 50000] [--guards] [--profile]
+    python -m benchmarks.core --sparse          # every event is a tick of its own
+    python -m benchmarks.core --crowd 10000     # what a tick costs with so many models, nearly all of them quiet
 
 Both topics of each partition are handed over side by side in slices, as a backlog reaches the engine. With `--guards`
 error rate, score and all features are guarded, besides the default rules. With `--profile` the time is broken down by
@@ -22,10 +24,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.workload import Workload
+from benchmarks.workload import BEGIN, Workload
 from stream.config import Config, Model, Rule
-from stream.effects import SIDES, Clock
+from stream.effects import SIDES, Clock, StoredRecord
 from stream.monitor import defaults
+from stream.monitor.machine import TICK
 from stream.shard import Shard
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +89,30 @@ def run(
     }
 
 
+def crowd(models: int, ticks: int = 200) -> dict[str, float]:
+    """Processor time of a tick in which one of many models has an event."""
+    shard = Shard(0, Config())
+
+    def apply(number: int, model: int, ts: float) -> float:
+        event = {
+            "model": f"model-{model}",
+            "id": str(number),
+            "ts": ts,
+            "prediction": model % 2,
+            "features": {"x": 0.5},
+        }
+        record = StoredRecord(number, round(ts * 1000), json.dumps(event).encode())
+        begun = time.process_time()
+        shard.apply({"predictions": [record]}, Clock(now=ts))
+        return time.process_time() - begun
+
+    for model in range(models):
+        apply(model, model, BEGIN + model / models)
+    spent = [apply(models + tick, tick, BEGIN + 2.0 + tick * TICK) for tick in range(ticks)]
+    spent.sort()
+    return {"models": models, "tick_ms_median": 1e3 * spent[ticks // 2], "tick_ms_p95": 1e3 * spent[ticks * 95 // 100]}
+
+
 def stages(profile: cProfile.Profile, events: int, console: Console) -> None:
     """Own time by module and by function, in µs per event."""
     by_module: defaultdict[str, float] = defaultdict(float)
@@ -122,9 +149,16 @@ def main() -> None:
     parser.add_argument("--slice", type=int, default=4000, help="records of one topic at a time")
     parser.add_argument("--deltas", type=int, default=50_000, help="a delta is taken after so many events")
     parser.add_argument("--guards", action="store_true")
+    parser.add_argument("--sparse", action="store_true", help="0.6 s between two events, and fewer of them")
+    parser.add_argument("--crowd", type=int, default=0, metavar="MODELS", help="only what a tick costs then")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
+    if arguments.crowd:
+        Console().print_json(json.dumps(crowd(arguments.crowd)))
+        return
     workload = Workload(predictions=arguments.predictions, models=arguments.models, step=arguments.step)
+    if arguments.sparse:
+        workload = Workload(predictions=min(arguments.predictions, 20_000), models=arguments.models, step=0.6)
     profile = cProfile.Profile() if arguments.profile else None
     console = Console()
     gc.collect()

@@ -9,7 +9,7 @@ Invariant: on a backlog, state and effects are functions of the log alone, howev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta, StateRefused
 from stream.config import Config
+from stream.due import Dues
 from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, Task, encode, without
 from stream.monitor import snapshots
@@ -88,6 +89,10 @@ class Shard:
         self._learners: dict[str, Learner] = {}
         self._views: dict[str, tuple[int, ModelView]] = {}
         self._touched: set[str] = set()
+        self._dues = Dues()
+        self._moved: set[str] = set()
+        """Models that may be due at another time than was noted."""
+        self._silenced = self._silences.revision
         self._dead_letters: dict[str, int] = {}
         self._events = 0
         self._sequence = 0
@@ -136,7 +141,10 @@ class Shard:
 
     def _want(self, events: Sequence[Prediction | Label]) -> None:
         """Asks for rows of events whose prediction may wait in the store: to join them, or to know them repeated."""
-        away = {name: model for name, model in self._models.items() if model.join.stored_only > 0}
+        names: Set[str] = self._models.keys()
+        if len(events) < len(names):
+            names &= {event.model for event in events}
+        away = {name: self._models[name] for name in names if self._models[name].join.stored_only > 0}
         if not away:
             return
         ids: dict[str, list[str]] = {}
@@ -153,6 +161,7 @@ class Shard:
         for name, waiting in self._waiting(rows).items():
             self._models[name].lend(waiting)
             self._touched.add(name)
+            self._moved.add(name)
 
     def patrol(self, rows: Mapping[str, bytes]) -> None:
         """Looks at stored rows of waiting predictions: deletes what has expired, takes in what there is room for."""
@@ -160,6 +169,7 @@ class Shard:
             room = self.config.limits.pending - self.in_memory >= len(waiting)
             self._models[name].lend(waiting, only_expired=not room)
             self._touched.add(name)
+            self._moved.add(name)
 
     def _waiting(self, rows: Mapping[str, bytes]) -> dict[str, dict[str, Waiting]]:
         """Stored rows by model and id."""
@@ -246,6 +256,7 @@ class Shard:
                     bad += [_refused(ready, int(row), unknown, f"model {name!r}") for row in rows]
                 continue
             self._touched.add(name)
+            self._moved.add(name)
             applied = model.apply(_guesses(predictions, guessed), _truths(labels, observed), limit)
             decided += [(emission.tick, name, emission) for emission in applied.emissions]
             bad += _refusals(predictions, guessed, applied.predictions) + _refusals(labels, observed, applied.labels)
@@ -254,10 +265,18 @@ class Shard:
             if len(guessed) >= BUSY:
                 self._expect(model, predictions, int(guessed[-1]))
         time = limit * TICK
-        for name, model in self._models.items():
-            if model.due <= time and model.tick < limit:
+        if self._silences.revision != self._silenced:
+            self._silenced = self._silences.revision
+            self._moved.update(self._models)
+        for name in self._moved:
+            self._dues.note(name, self._models[name].due)
+        self._moved.clear()
+        for name in self._dues.until(time):
+            model = self._models[name]
+            if model.tick < limit:
                 self._touched.add(name)
                 decided += [(emission.tick, name, emission) for emission in model.advance(limit)]
+            self._dues.note(name, model.due)
         self._emit(sorted(decided, key=lambda each: each[:2]))
         for one in bad:
             self._bury(one)
@@ -474,6 +493,7 @@ class Shard:
             name, self.config.model(name), self.config.limits, self._references.get(name), self._silences
         )
         self._models[name] = model
+        self._moved.add(name)
         same = all(model.normal.restore(unpack(Stored, content)) for content in parts.get("normal", {}).values())
         for content in parts.get("baseline", {}).values() if same else ():
             if model.baseline.given is None:

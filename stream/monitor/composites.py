@@ -41,14 +41,14 @@ class Composite:
         self._rule = structs.replace(watch.rule, above=needed - 0.5)
         self._firing = [{id(each) for each in places if each.fires} for places in members]
         """For each rule the places where it fires."""
-        self._anew = True
+        self.anew = True
         """The rules that it names may stand elsewhere than when the state was stored."""
 
     def look(self, moves: list[Move], since: float, until: float) -> list[Transition]:
         """Moves the rule over what those that it names did, in order; event time has come from `since` to `until`."""
         state, rows = self.watch.state, dict[float, int]()
-        if self._anew:
-            self._anew = False
+        if self.anew:
+            self.anew = False
             rows[max(since, state.time)] = self._count
         for move in moves:
             number = self._of.get(id(move.watch))

@@ -57,6 +57,15 @@ def samples(layout: FeatureLayout, counts: Ints, feature: str) -> Ints:
     return valid
 
 
+def samples_of_all(layout: FeatureLayout, counts: Ints) -> Ints:
+    """The same of all features, in the order of `layout.names`, shape (..., F)."""
+    shape = layout.shape
+    if shape is None:
+        return np.empty((*counts.shape[:-1], 0), np.int64)
+    valid: Ints = np.add.reduceat(counts[..., shape.columns], shape.starts, axis=-1)
+    return valid
+
+
 def scores(layout: FeatureLayout, counts: Ints) -> dict[str, DriftScores]:
     """All that is on the wire about drift, by feature, for one histogram of shape (width)."""
     table = np.array([every(layout, counts, test) for test in ("psi", "js", "ks", "wasserstein", "p_value")]).T

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 NOTHING: Floats = np.empty(0)
 NO_SAMPLES: Ints = np.empty(0, np.int64)
+NO_TALLIES: Ints = np.empty((0, 0), np.int64)
+"""Where a metric is not read from outcomes."""
 
 
 class Flow(Struct):
@@ -62,6 +64,7 @@ class Look:
 
     def __init__(self, course: Course | None, flow: Flow | None, m: ModelMonitor, drift_ticks: Ints) -> None:
         self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
+        self._judged: Floats = NOTHING if course is None else course.ends[drift_ticks]
         self._tallies: dict[tuple[int, int], Ints] = {}
         self._cells: dict[int, Ints] = {}
         self._flaws: dict[tuple[int, int], Ints] = {}
@@ -110,7 +113,9 @@ class Look:
             return self._quality(watch, name)
         elif self.flow is not None and not len(self.course.traffic) and name not in LABEL_METRICS:
             return None
-        window, tallies = m.windows[watch.window], self.tallies(watch.window, segment)
+        window, tallies = m.windows[watch.window], NO_TALLIES
+        if name == "coverage" or name not in METRICS:
+            tallies = self.tallies(watch.window, segment)
         observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
         return self._compared(watch, name, Seen(self.course.ends, observed, samples), slice(None), tallies)
 
@@ -146,9 +151,9 @@ class Look:
 
         def spread(row: int) -> tuple[Interval | None, Interval | None]:
             assert found is not None
-            assert tallies is not None
+            tally = NO_SAMPLES if tallies is None or not len(tallies) else tallies[row]
             same = 0 if len(found.values) == 1 else row
-            mine = values.interval(name, self.names, tallies[row], float(seen.values[row]), int(seen.samples[row]))
+            mine = values.interval(name, self.names, tally, float(seen.values[row]), int(seen.samples[row]))
             kept = float(found.values[same]), int(found.samples[same])
             return mine, values.interval(name, found.names, found.tallies[same], *kept)
 
@@ -174,17 +179,18 @@ class Look:
             self._cells[window] = self.course.features(self.m.windows[window], self._drift_ticks)
         return self._cells[window]
 
-    def drift(self, watch: Watch) -> Seen | None:
-        """Times, values and samples of a distance to the reference."""
-        layout, feature = self.m.normal.layout, watch.subject.feature
-        if layout is None or feature is None or not len(self._drift_ticks) or feature not in layout.names:
-            return None
-        counts, test = self.cells(watch.window), watch.rule.test or "psi"
-        key = watch.window, test
+    @property
+    def judged(self) -> Floats:
+        """Ends of the ticks at which drift is judged."""
+        return self._judged
+
+    def distances(self, window: int, test: str) -> Floats:
+        """Distances of all features to the reference at those ticks, shape (T, features)."""
+        key, layout = (window, test), self.m.normal.layout
+        assert layout is not None
         if key not in self._distances:
-            self._distances[key] = drift.every(layout, counts, test)
-        observed = self._distances[key][:, layout.names.index(feature)]
-        return Seen(self.course.ends[self._drift_ticks], observed, drift.samples(layout, counts, feature))
+            self._distances[key] = drift.every(layout, self.cells(window), test)
+        return self._distances[key]
 
     def _quality(self, watch: Watch, name: str) -> Seen | None:
         layout, feature = self.m.normal.layout, watch.subject.feature

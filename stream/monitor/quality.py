@@ -54,6 +54,20 @@ def share(layout: FeatureLayout, histogram: Ints, feature: str, cause: str) -> F
     return np.where(events > 0, bad(block, histogram, cause) / np.maximum(events, 1), np.nan)
 
 
+def shares(layout: FeatureLayout, histogram: Ints, cause: str) -> tuple[Floats, Ints]:
+    """`share` and `total` of all features at once, in the order of `layout.names`, shape (..., F)."""
+    if not layout.blocks:
+        return np.empty((*histogram.shape[:-1], 0)), np.empty((*histogram.shape[:-1], 0), np.int64)
+    events: Ints = np.add.reduceat(histogram, [block.start for block in layout.blocks], axis=-1)
+    if cause == "constant":
+        return np.stack([share(layout, histogram, name, cause) for name in layout.names], axis=-1), events
+    if cause in ("missing", "invalid"):
+        counted = histogram[..., [getattr(block, cause) for block in layout.blocks]]
+    else:
+        counted = np.stack([bad(block, histogram, cause) for block in layout.blocks], axis=-1)
+    return np.where(events > 0, counted / np.maximum(events, 1), np.nan), events
+
+
 def reference_share(layout: FeatureLayout, feature: str, cause: str) -> float:
     """The same share in the reference; 0 when it is empty."""
     known = layout.reference_shares.get((feature, cause))

@@ -21,6 +21,9 @@ from stream.monitor.watch import minimum
 
 Flags = npt.NDArray[np.bool_]
 
+_NOTHING: Floats = np.empty(0)
+_NO_SAMPLES: Ints = np.empty(0, np.int64)
+
 
 def scan(
     rule: Rule,
@@ -40,11 +43,16 @@ def scan(
     rule's bounds are not crossed.
     """
     above, below = (rule.above, rule.below) if bounds is None else (bounds.above, bounds.below)
-    if state.phase is not Phase.INACTIVE or _beyond(values, above, below).any():
+    if state.phase is not Phase.INACTIVE or beyond(values, above, below).any():
         return _walk(rule, state, times, values, samples, until=until, bounds=bounds)
     if len(times):
         _remember(state, times, values, samples, bounds)
     return []
+
+
+def pass_time(rule: Rule, state: RuleState, until: float) -> list[Transition]:
+    """Moves a rule with bounds as event time comes to `until` without an evaluation."""
+    return scan(rule, state, _NOTHING, _NOTHING, _NO_SAMPLES, until=until)
 
 
 def reason(rule: Rule, state: RuleState) -> Reason:
@@ -76,7 +84,7 @@ def _walk(
     by = _Judged(rule, state, v, bounds)
     end = float(t[-1]) if until is None else max(until, float(t[-1]))
     known = ~np.isnan(v) & (n >= minimum(rule))
-    true = known & _beyond(v, by.above, by.below)
+    true = known & beyond(v, by.above, by.below)
     not_true = np.flatnonzero(known & ~true)
     is_true = np.flatnonzero(true)
     sent: list[Transition] = []
@@ -153,11 +161,11 @@ class _Judged:
         bounds = self._bounds
         if bounds is not None:
             sides = (bounds.above, bounds.recover_below) if state.side < 0 else (bounds.recover_above, bounds.below)
-            return _beyond(self._values, *sides)
+            return beyond(self._values, *sides)
         above, below, recover = self._rule.above, self._rule.below, self._rule.recover
         if isinstance(recover, float | int):
             above, below = (recover, below) if state.bound == above else (above, recover)
-        return _beyond(self._values, above, below)
+        return beyond(self._values, above, below)
 
 
 def _joined(first: Bounds, bounds: Bounds) -> Bounds:
@@ -182,7 +190,7 @@ def _remember(state: RuleState, times: Floats, values: Floats, samples: Ints, bo
         state.reference = float(bounds.reference[-1])
 
 
-def _beyond(values: Floats, above: Floats | float | None, below: Floats | float | None) -> Flags:
+def beyond(values: Floats, above: Floats | float | None, below: Floats | float | None) -> Flags:
     """Which values are beyond a bound; NaN is not."""
     if below is None:
         return values > (math.inf if above is None else above)

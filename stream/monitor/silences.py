@@ -23,7 +23,20 @@ class Silences:
 
     def __init__(self, configured: Iterable[Silence] = ()) -> None:
         self.configured = tuple(configured)
-        self.given: tuple[Silence, ...] = ()
+        self._given: tuple[Silence, ...] = ()
+        self.revision = 0
+        """Grows with every change."""
+
+    @property
+    def given(self) -> tuple[Silence, ...]:
+        """Those given to the running workers."""
+        return self._given
+
+    @given.setter
+    def given(self, silences: tuple[Silence, ...]) -> None:
+        if silences != self._given:
+            self._given = silences
+            self.revision += 1
 
     def until(self, alert: Alert, time: float) -> float | None:
         """When the silence ends that covers an alert at a time; None when none does."""

@@ -19,13 +19,14 @@ from stream.config import Model, Rule
 from stream.events import Alert, AlertKind
 from stream.monitor import defaults, guarding, rules, values
 from stream.monitor.alerts import Subject, build, resolved
+from stream.monitor.batches import Batch, planned
 from stream.monitor.change import is_change
 from stream.monitor.columns import Ints
 from stream.monitor.composites import Composite, Move, composites
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.guards import Guard
-from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
+from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, ends_of
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import Detection, scan_absence, scan_detections
 from stream.monitor.stored import WatchState
@@ -86,6 +87,10 @@ class Watches:
         self._model, self._spec = model, spec
         self._seen: tuple[object, ...] = ()
         self._list: list[Watch] = []
+        self._plan: list[Watch | Batch] = []
+        """The same, with those together that are judged together."""
+        self.due = math.inf
+        """Event time of the next thing that a rule does by itself."""
         self._composites: list[Composite] = []
         self._moves: list[Move] = []
         """Alerts that began or ended in the present call, of any rule, for composite ones."""
@@ -115,7 +120,8 @@ class Watches:
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
                 watch.subject = subject  # its bound depends on the reference, which may be new
                 self._list.append(watch)
-        self._composites = composites(self._list)
+        self._composites, self._plan = composites(self._list), planned(self._list)
+        self._note_due()
         unknown = m.normal.reference is not None and not m.baseline.complete
         if unknown and any(is_change(rule) and rule.feature is None for rule in listed):
             m.notes = [*(note for note in m.notes if note != NO_PERFORMANCE), NO_PERFORMANCE]
@@ -155,12 +161,17 @@ class Watches:
         look = Look(course, flow, m, self._drift_ticks(course, flow))
         alerts: list[Alert] = []
         guarded = guarding.feed(self._list, self._spec, look)
-        for watch in self._list:
-            if watch.rule.guard is None:
-                alerts += self._evaluate(watch, look)
-            elif watch.key in guarded:
-                alerts += self._guard(watch, look, guarded[watch.key])
-        return alerts + self._together(float(course.ends[-1]), look)
+        for each in self._plan:
+            if isinstance(each, Batch):
+                for watch, transitions in each.look(look):
+                    alerts += self._alerts(watch, transitions, look)
+            elif each.rule.guard is None:
+                alerts += self._evaluate(each, look)
+            elif each.key in guarded:
+                alerts += self._guard(each, look, guarded[each.key])
+        alerts += self._together(float(course.ends[-1]), look)
+        self._note_due()
+        return alerts
 
     def _together(self, until: float, look: Look) -> list[Alert]:
         """Moves composite rules over what the others did in this call; event time has come to `until`."""
@@ -199,9 +210,10 @@ class Watches:
             return self._alerts(watch, scan_detections(rule, state, found, end), look)
         if rule.absent is not None:
             return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
-        seen = look.metric(watch) if rule.metric is not None else look.drift(watch)
-        # Without an evaluation, a hold may still end within the chunk.
-        seen = seen or Seen(NOTHING, NOTHING, NO_SAMPLES)
+        seen = look.metric(watch)
+        if seen is None:
+            # Without an evaluation, a hold may still end within the chunk.
+            return self._alerts(watch, rules.pass_time(rule, state, end), look) if state.due is not None else []
         transitions = rules.scan(rule, state, seen.times, seen.values, seen.samples, until=end, bounds=seen.bounds)
         return self._alerts(watch, transitions, look)
 
@@ -213,6 +225,8 @@ class Watches:
 
     def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
         """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
+        if self.due > until and not any(composite.anew for composite in self._composites):
+            return []
         alerts: list[Alert] = []
         look = Look(None, None, m, NO_SAMPLES)
         for watch in self._list:
@@ -224,14 +238,14 @@ class Watches:
             elif rule.absent is not None:
                 transitions = scan_absence(rule, state, NOTHING, until)
             else:
-                transitions = rules.scan(rule, state, NOTHING, NOTHING, NO_SAMPLES, until=until)
+                transitions = rules.pass_time(rule, state, until)
             alerts += self._alerts(watch, transitions, look)
-        return alerts + self._together(until, look)
+        alerts += self._together(until, look)
+        self._note_due()
+        return alerts
 
-    @property
-    def due(self) -> float:
-        """Event time of the next thing that a rule does by itself."""
-        return min((watch.state.due for watch in self._list if watch.state.due is not None), default=math.inf)
+    def _note_due(self) -> None:
+        self.due = min((watch.state.due for watch in self._list if watch.state.due is not None), default=math.inf)
 
     def _alerts(self, watch: Watch, transitions: list[Transition], look: Look) -> list[Alert]:
         if self._composites:
@@ -249,6 +263,7 @@ class Watches:
                 watch.state = RuleState()
                 watch.detector = Detector.of(watch.rule) if watch.detector is not None else None
         self._composites = composites(self._list)
+        self._note_due()
 
     def states(self) -> list[WatchState]:
         """For a checkpoint."""
