@@ -108,11 +108,11 @@ class Worker:
     async def _look_at_silences(self) -> None:
         """Another worker may be given silences, or have some taken back."""
         while True:
-            await asyncio.sleep(SILENCES_EVERY)
             try:
                 await asyncio.to_thread(self._silencing.read)
             except StoreUnavailable:
-                continue  # the engine says so, and those that are known go on to hold
+                pass  # the engine says so, and those that are known go on to hold
+            await asyncio.sleep(SILENCES_EVERY)
 
     async def start(self) -> None:
         """Serves the page, then joins the consumer group; waits for a broker if none answers. Raises CannotStart."""

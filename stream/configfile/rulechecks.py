@@ -187,6 +187,8 @@ def _check_gap(rule: Rule, model: Model, place: Path, report: Report) -> None:
 def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> None:
     assert rule.feature is not None
     _check_feature_name(rule.feature, model, place, report)
+    if rule.segment != "all":
+        report((*place, "segment"), f"found {rule.segment}, and features are compared for the whole model only")
     kind = (model.features or {}).get(rule.feature)
     if kind == "categorical" and rule.test is not None and rule.test not in CATEGORICAL_TESTS:
         report(
