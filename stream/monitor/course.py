@@ -83,6 +83,11 @@ class Course:
         columns = [getattr(theirs, name)[outcomes] for name in Outcomes.__struct_fields__]
         return Course(kept, Outcomes(*columns), self._layout, 0, self.ticks)
 
+    @property
+    def served(self) -> bool:
+        """Whether predictions came, be they repeats."""
+        return len(self.traffic) > 0 or self.traffic.repeats is not None
+
     # -- what windows held at tick ends --------------------------------------------------------------------------
 
     def tallies(self, window: Window, segment: int) -> Ints:

@@ -111,7 +111,7 @@ class Look:
                 return None
         elif watch.subject.feature is not None:
             return self._quality(watch, name)
-        elif self.flow is not None and not len(self.course.traffic) and name not in LABEL_METRICS:
+        elif self.flow is not None and not self.course.served and name not in LABEL_METRICS:
             return None
         window, tallies = m.windows[watch.window], NO_TALLIES
         if name == "coverage" or name not in METRICS:

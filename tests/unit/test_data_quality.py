@@ -105,6 +105,25 @@ def test_a_feature_that_is_stuck_shows() -> None:
     assert run(repeat(7), rule) == found
 
 
+def test_a_repeat_that_comes_alone_is_seen_at_its_own_tick() -> None:
+    rule = Rule(name="r", metric="duplicate_rate", above=0.01, min_samples=10)
+    event = {"model": "m", "prediction": 1}
+    bodies = [{**event, "id": str(n), "ts": START + n} for n in range(12)] + [{**event, "id": "5", "ts": START + 15.0}]
+    bodies.append({**event, "id": "12", "ts": START + 18.0})
+    config = Config(models={"m": Model(windows=(60.0,), rules=(rule,), task="binary")})
+    for size in (1, 20):
+        shard, effects = Shard(0, config), list[Outgoing]()
+        for start in range(0, len(bodies), size):
+            part = [
+                StoredRecord(start + i, int(START * 1000), msgspec.json.encode(body), b"m")
+                for i, body in enumerate(bodies[start : start + size])
+            ]
+            effects += shard.apply({"predictions": part}, Clock(START + 1e6, frozenset(("predictions",))))
+        effects += shard.finish()
+        (alert,) = [json.loads(effect.value) for effect in effects if effect.channel is Channel.ALERTS]
+        assert (alert["ts"], alert["value"]) == (START + 15.5, pytest.approx(1 / 13))
+
+
 @pytest.mark.parametrize(("metric", "share"), [("duplicate_rate", 1 / 5), ("unknown_feature_rate", 1 / 5)])
 def test_repeats_and_features_that_nobody_knows(metric: str, share: float) -> None:
     rule = Rule(name="r", metric=metric, above=share * 0.9, min_samples=10)

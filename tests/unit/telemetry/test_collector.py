@@ -266,3 +266,20 @@ def test_merging_counts_is_exact_whatever_the_order(parts: list[ModelView]) -> N
         [len(parts) * count for count in parts[0].latency_seconds.counts],
         len(parts) * parts[0].latency_seconds.sum,
     )
+
+
+def test_what_is_silenced_and_what_the_serving_process_uses() -> None:
+    view = worker_views.troubled()
+    model = view.shards[0].models[0]
+    firing = next(rule for rule in model.rules if rule.state == "firing")
+    rules = [msgspec.structs.replace(rule, silenced=rule is firing) for rule in model.rules]
+    service = {"cpu_percent": Estimated(40.0, 12), "label_delay_p50": Estimated(30.0, 7)}
+    window = msgspec.structs.replace(model.segments[0].windows[0], service=service)
+    segments = [SegmentView("all", [window])]
+    model = msgspec.structs.replace(model, rules=rules, resources={"memory_bytes": 2.0**30}, segments=segments)
+    view = msgspec.structs.replace(view, shards=[msgspec.structs.replace(view.shards[0], models=[model])])
+    samples = scrape(view)
+    assert total(samples, "stream_alert_silenced") == total(samples, "stream_alert_silenced", rule=firing.rule) == 1.0
+    assert total(samples, "stream_resource", model=model.model, resource="memory_bytes") == 2.0**30
+    assert total(samples, "stream_metric", metric="cpu_percent") == 40.0
+    assert total(samples, "stream_metric", metric="label_delay_p50") == 30.0
