@@ -61,6 +61,7 @@ async def test_a_crash_between_any_two_steps_of_a_checkpoint_changes_nothing(clu
 async def test_a_zombie_is_refused_and_nothing_of_it_is_seen(cluster: Cluster, owns: int) -> None:
     settings = await cluster.group("one", partitions=owns)
     traffic = Planted(start=time.time(), rate=200.0, seed=cluster.seed)
+    traffic.planting = owns > 1
     stop = asyncio.Event()
     sending = asyncio.create_task(cluster.send(traffic, stop))
     sleeper = cluster.start(settings)
