@@ -10,6 +10,7 @@ import json
 import random
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -203,10 +204,25 @@ class Cluster:
 
     async def length(self) -> int:
         """Records in the input topics."""
+        return await self._records(f"{side}-{INPUTS}" for side in ("predictions", "labels"))
+
+    async def published(self, settings: dict[str, Any], seconds: float = 120.0) -> None:
+        """Waits until a group whose workers have applied everything has said what it had to say."""
+        outputs = [
+            name for topic, name in settings["kafka"]["topics"].items() if topic not in ("predictions", "labels")
+        ]
+        before, begun = -1, time.monotonic()
+        while (found := await self._records(outputs)) != before:
+            if time.monotonic() - begun > seconds:
+                raise Violation(f"effects go on after {seconds:.0f} s")
+            before = found
+            await asyncio.sleep(3.0)
+
+    async def _records(self, names: Iterable[str]) -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.address)
         await consumer.start()
         try:
-            parts = [TopicPartition(f"{side}-{INPUTS}", p) for side in ("predictions", "labels") for p in range(4)]
+            parts = [TopicPartition(name, partition) for name in names for partition in range(4)]
             return sum((await consumer.end_offsets(parts)).values())
         finally:
             await consumer.stop()

@@ -105,7 +105,7 @@ async def run(directory: Path, store: str, seed: int, length: Length, faults: Se
             await until(lambda: time.time() > traffic.settled_at, 120)
             stop.set()
             await sending
-            found = await _state(cluster)
+            found = await _state(cluster, live)
         except AssertionError as violation:
             report.findings.append(str(violation))
             return report
@@ -118,7 +118,7 @@ async def run(directory: Path, store: str, seed: int, length: Length, faults: Se
         await _end_all(cluster, report)
         whole = await cluster.group("whole", proxied=False)
         cluster.start(whole)
-        expected = await _state(cluster)
+        expected = await _state(cluster, whole)
         report.findings += differences(expected, found)
         await _end_all(cluster, report)
         end = max(model["watermark"] for model in expected.values()) - 20.0
@@ -154,13 +154,13 @@ async def _disturb(
         report.seconds = time.monotonic() - begun
 
 
-async def _state(cluster: Cluster) -> dict[str, dict[str, Any]]:
+async def _state(cluster: Cluster, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the workers know when everything is applied, which must be exactly what there is."""
     length = await cluster.length()
     cluster.sent = length
     await cluster.recovered()
-    # Labels may wait for the clock; a double count would show now.
-    await asyncio.sleep(1.0)
+    # Labels may wait for the clock; a double count would show then.
+    await cluster.published(settings)
     applied = await asyncio.to_thread(cluster.applied)
     if applied != length:
         raise Violation(f"{applied:.0f} events applied of {length}")
@@ -246,7 +246,7 @@ async def _backlog(cluster: Cluster, whole: dict[str, Any], end: float, report: 
             await until(lambda: cluster.applied() > before or before >= length)  # noqa: B023
             await asyncio.sleep(cluster.chance.uniform(0.0, 0.5))
             await fault(cluster, again)
-        await _state(cluster)
+        await _state(cluster, again)
     except AssertionError as violation:
         return [f"backlog: {violation}"]
     await _end_all(cluster, report)
