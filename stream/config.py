@@ -110,7 +110,7 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     test: Test | None = None
     detector: str | None = None
     signal: str | None = None
-    """For detectors: loss, scaled_loss, error, score, prediction, latency, or `feature:NAME`."""
+    """For detectors: loss, scaled_loss, capped_loss, error, score, prediction, latency, or `feature:NAME`."""
     direction: Literal["up", "down", "both"] = "both"
     """For detectors and guards: which change of the mean is an incident."""
     guard: str | None = None

@@ -27,7 +27,11 @@ CHANCE = 1e-8
 ADWIN_DELTA = 1e-5
 """With river's default of 0.002 ADWIN fired 7 times for worse on 5 million healthy losses (Bernoulli 0.02 and 0.1, log
 loss, absolute errors of equal and of unequal variance), with this never; a step of the error rate from 0.1 to 0.2 after
-5,000 outcomes was found after 503 instead of 311 (medians of 200 runs)."""
+5,000 outcomes was found after 503 instead of 311 (medians of 200 runs).
+
+Losses of a regression are capped: on 2 million healthy ones with heavy tails it fired 60 times uncapped (|t| with 3
+degrees of freedom times a log-normal), 278 times (log-normal, sigma 1.5), and capped never; twice the loss after 5,000
+outcomes was found after 187 (normal) to 459 (log-normal) instead of 59 to 267 (medians of 20)."""
 
 BUSY_TICKS = 1200
 """Ticks with predictions since the last pause, ten minutes of steady traffic, before a silence is one: batch jobs and
@@ -36,7 +40,7 @@ rare requests are silent by nature, and so is a quiet night. See `occurrences.PA
 
 def rules(task: Task | None) -> tuple[Rule, ...]:
     """The default rules of a task."""
-    signal = "scaled_loss" if task == "regression" else "loss"
+    signal = "capped_loss" if task == "regression" else "loss"
     return (
         Rule(
             name="concept-drift",

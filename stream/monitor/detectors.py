@@ -35,6 +35,10 @@ RECENT = 128
 SCALE_SAMPLES = 100
 """First values whose mean size is the unit of a scaled signal; the detector is not fed these."""
 
+CAP = 10.0
+"""A capped signal is at most so many times its scale, and fed as a share of that: from 0 to 1, for which ADWIN's bound
+holds. One huge error among thousands is then no change of the mean."""
+
 
 def _detectors() -> dict[str, type[Any]]:
     found: dict[str, type[Any]] = {}
@@ -67,7 +71,7 @@ def check_detector(name: str, params: dict[str, Any] | None = None, signal: str 
         expected = _mismatch(known[key], value)
         if expected is not None:
             raise ValueError(f"{name}: found {value!r} for {key}, expected {expected}")
-    if is_binary(name) and signal in ("scaled_loss", "score", "prediction", "latency"):
+    if is_binary(name) and signal in ("scaled_loss", "capped_loss", "score", "prediction", "latency"):
         raise ValueError(f"{name} reads only 0 and 1, found the signal {signal}, expected error")
     trial = Detector(name, params)
     trial.feed(np.tile([0.0, 1.0, 1.0], 50), np.zeros(150))
@@ -117,8 +121,12 @@ class Detector:
     [(511, 0.0, 1.0)]
     """
 
-    def __init__(self, name: str, params: dict[str, Any] | None = None, *, scaled: bool = False) -> None:
-        self.name = name
+    def __init__(
+        self, name: str, params: dict[str, Any] | None = None, *, scaled: bool = False, capped: bool = False
+    ) -> None:
+        """`scaled`: values are fed in units of their first ones; `capped`: as shares of CAP times that, too."""
+        self.name, self._capped = name, capped
+        scaled = scaled or capped
         self._state = _State(scale=None if scaled else 1.0)
         self._river: Any = None
         try:
@@ -130,7 +138,8 @@ class Detector:
     def of(cls, rule: Rule) -> Detector:
         """The detector that a rule names, ready for its signal."""
         assert rule.detector is not None
-        return cls(rule.detector, rule.params, scaled=signal_of(rule) == "scaled_loss")
+        signal = signal_of(rule)
+        return cls(rule.detector, rule.params, scaled=signal == "scaled_loss", capped=signal == "capped_loss")
 
     @property
     def samples(self) -> int:
@@ -157,8 +166,10 @@ class Detector:
         state.skipped += len(values) - len(rows)
         if state.scale is None:
             rows = rows[self._learn_scale(values[rows]) :]
-        unit = state.scale or 1.0
+        unit = (state.scale or 1.0) * (CAP if self._capped else 1.0)
         fed = values[rows] / unit
+        if self._capped:
+            fed = np.clip(fed, -1.0, 1.0)
         start = 0
         try:
             for position in self._fire(fed):

@@ -137,7 +137,7 @@ def signal(name: str, flow: Flow, m: ModelMonitor, segment: str) -> tuple[Floats
     """What a detector is fed: values in order, and the tick of each."""
     code = m.segments.code(segment)
     outcomes, waiting = flow.outcomes, flow.waiting
-    if name in ("loss", "scaled_loss", "error"):
+    if name in ("loss", "scaled_loss", "capped_loss", "error"):
         difference = outcomes.predicted - outcomes.actual
         if m.task == "regression":
             observed = difference if name == "error" else np.abs(difference)

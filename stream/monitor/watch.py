@@ -82,6 +82,7 @@ METRICS: dict[str, Watched] = {
 SIGNALS: dict[str, tuple[AlertKind, str]] = {
     "loss": ("concept_drift", "1 for each wrong outcome, 0 for each right one; regression: absolute error"),
     "scaled_loss": ("concept_drift", "loss of each outcome in units of the mean of the first hundred"),
+    "capped_loss": ("concept_drift", "the same, at most ten of them, for losses with rare huge ones"),
     "error": ("concept_drift", "1 for each wrong outcome, 0 for each right one; regression: prediction minus truth"),
     "score": ("prediction_drift", "probability of the positive or the predicted class"),
     "prediction": ("prediction_drift", "the number that was predicted, or the code of the class"),

@@ -68,6 +68,7 @@ def section(
         h("div", {"class": "card"}, h("h3", None, "Rules"), board, _lanes(runs, rules, scale, bad)),
         _heat(history),
         _segments(history, scale, bad),
+        _fairness(history, watched, scale, bad),
         _alerts(runs, rules),
     )
 
@@ -239,6 +240,29 @@ def _segments(history: History, scale: Scale, bad: Sequence[tuple[float, float]]
     return h(
         "div", {"class": "card"}, h("h3", None, f"Segments: {headline}"), h("div", {"class": "charts small"}, drawn)
     )
+
+
+def _fairness(
+    history: History, rules: Sequence[Rule], scale: Scale, bad: Sequence[tuple[float, float]]
+) -> list[Markup]:
+    """The gaps between the groups of each attribute."""
+    wholes = [step.whole for step in history.steps]
+    cards = []
+
+    def gaps_of(attribute: str) -> Callable[[MetricSnapshot], Mapping[str, Estimated]]:
+        return lambda told: told.fairness.get(attribute, {})
+
+    for attribute in dict.fromkeys(each for whole in wholes for each in whole.fairness):
+        gaps = [gaps_of(attribute)(whole) for whole in wholes]
+        drawn = []
+        for gap in dict.fromkeys(each for found in gaps for each in found):
+            watching = [rule for rule in rules if (rule.metric, rule.attribute) == (gap, attribute)]
+            bounds = [bound for rule in watching for bound in (rule.above, rule.below) if bound is not None]
+            line = _line(gap, wholes, gaps_of(attribute), bounds)
+            drawn.append(chart(line, scale, bad, small=True))
+        title = h("h3", None, "Fairness between groups of ", name(attribute))
+        cards.append(h("div", {"class": "card"}, title, h("div", {"class": "charts small"}, drawn)))
+    return cards
 
 
 def _alerts(runs: Sequence[Run], rules: Sequence[list[Standing]]) -> Child:

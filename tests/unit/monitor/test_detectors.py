@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from river import drift
 
 from stream.checkpoint.pickles import loads
@@ -114,6 +115,27 @@ def test_scaled_signal_is_fed_in_units_of_its_first_values() -> None:
     found = feed(Detector.of(Rule(name="r", detector="river.drift.ADWIN", signal="scaled_loss")), values)
     assert [d.index - SCALE_SAMPLES for d in found] == alone("river.drift.ADWIN", {}, values[SCALE_SAMPLES:] / unit)
     assert found[0].after > found[0].before > 1000, "means are told in the signal's own unit"
+
+
+def test_capped_signal_is_fed_as_a_share_of_ten_times_its_first_values() -> None:
+    values = np.abs(signal("river.drift.ADWIN")) * 1e6
+    values[700] = 1e12
+    full = 10.0 * float(np.mean(values[:SCALE_SAMPLES]))
+    found = feed(Detector.of(Rule(name="r", detector="river.drift.ADWIN", signal="capped_loss")), values)
+    fed = np.minimum(values[SCALE_SAMPLES:] / full, 1.0)
+    assert [d.index - SCALE_SAMPLES for d in found] == alone("river.drift.ADWIN", {}, fed)
+    assert found[0].after > found[0].before > 1000, "means are told in the signal's own unit"
+
+
+def test_rare_huge_losses_are_no_change() -> None:
+    values = np.abs(np.random.default_rng(3).standard_t(2, 200_000))
+    rule = Rule(name="r", detector="river.drift.ADWIN", params={"delta": 1e-5})
+    fires = {
+        name: [d for d in feed(Detector.of(structs.replace(rule, signal=name)), values) if d.after > d.before]
+        for name in ("scaled_loss", "capped_loss")
+    }
+    assert len(fires["scaled_loss"]) > 5
+    assert not fires["capped_loss"]
 
 
 @pytest.mark.parametrize("cut", [0, 20, 50, 100])

@@ -23,10 +23,12 @@ ATTRIBUTE = NASTY.replace("=", "")
 RULES = """
 models:
   card-fraud:
-    pane: 10s
+    pane: 20s
     windows: [1m]
     reference: {first: 200}
-    segments: [country]
+    segments: [version, country]
+    fairness: [channel]
+    value: {tp: 9.5, fn: -100}
     rules:
       - {name: low, metric: accuracy, below: 0.87, min_samples: 100, severity: critical}
       - {name: never, metric: accuracy, below: 0.01}
@@ -123,7 +125,19 @@ def judged(recorded: dict[Side, list[Path]], truth: Path, tmp_path_factory: pyte
 def test_it_tells_what_happened(judged: str) -> None:
     html = judged
     elements = self_contained(html)
-    for word in ("card-fraud", "house-price", "ticket-routing", "accuracy", "country=BR", "low", "planted", "fell to"):
+    for word in (
+        "card-fraud",
+        "house-price",
+        "ticket-routing",
+        "accuracy",
+        "country=BR",
+        "low",
+        "planted",
+        "fell to",
+        "business_value",
+        "demographic_parity_ratio",
+        "version=2.4.0",
+    ):
         assert word in elements.text, word
     board = [re.findall(r">([^<]*)</t[dh]>", row) for row in re.findall("<tr.*?</tr>", html) if "always firing" in row]
     assert len(board) == 3
@@ -143,7 +157,7 @@ def test_points_are_those_of_the_raw_outcomes(events: list[Event], judged: str) 
         for tag, attributes in Elements(judged).found
         if tag == "figure" and "data-points" in attributes
     )
-    assert drawn["d"] == 10.0
+    assert drawn["d"] == 20.0
     labels = {event.id: event.body["label"] for event in events if event.side == "labels"}
     for start, value, samples in zip(drawn["t"], drawn["v"], drawn["n"], strict=True):
         made = [
@@ -151,7 +165,7 @@ def test_points_are_those_of_the_raw_outcomes(events: list[Event], judged: str) 
             for event in events
             if event.model == "card-fraud"
             and event.side == "predictions"
-            and start <= event.ts < start + 10
+            and start <= event.ts < start + 20
             and event.id in labels
             and event.body["prediction"] is not None
         ]
