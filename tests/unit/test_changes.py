@@ -25,13 +25,13 @@ N = 400
 FIRST, STEP = 200, 0.5
 
 
-def events(seed: int = 3, *, worse_from: int = 250) -> dict[Side, list[dict[str, Any]]]:
-    """N predictions whose labels come 20 s later; from some time on half of the labels are a coin."""
+def events(seed: int = 3, worse: range = range(250, N)) -> dict[Side, list[dict[str, Any]]]:
+    """N predictions whose labels come 20 s later; some of them are a coin."""
     rng = random.Random(seed)
     found: dict[Side, list[dict[str, Any]]] = {"predictions": [], "labels": []}
     for number in range(N):
         score = rng.random()
-        truth = rng.random() < (0.5 if number >= worse_from else 0.05 + 0.9 * (score > 0.5))
+        truth = rng.random() < (0.5 if number in worse else 0.05 + 0.9 * (score > 0.5))
         event: dict[str, Any] = {"model": "m", "id": str(number), "ts": START + number * STEP}
         country = rng.choice(("BR", "DE"))
         found["predictions"].append(
@@ -41,11 +41,16 @@ def events(seed: int = 3, *, worse_from: int = 250) -> dict[Side, list[dict[str,
     return found
 
 
-def run(config: Config, sizes: Iterator[int], references: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+def run(
+    config: Config,
+    sizes: Iterator[int],
+    references: dict[str, Any] | None = None,
+    worse: range = range(250, N),
+) -> list[dict[str, Any]]:
     shard, effects = Shard(0, config, references), []
     records = {
         side: [StoredRecord(i, int(START * 1000), msgspec.json.encode(each), b"m") for i, each in enumerate(rows)]
-        for side, rows in events().items()
+        for side, rows in events(worse=worse).items()
     }
     at = 0
     behind: frozenset[Side] = frozenset(("predictions", "labels"))
@@ -124,6 +129,14 @@ def test_an_improvement_is_no_drop_and_a_rise_has_its_own_bound() -> None:
 def test_nothing_is_compared_before_the_reference_is_whole() -> None:
     late = Model(pane=10.0, windows=(60.0,), reference=Reference(first=N + 1), rules=(rule("accuracy", drop=0.05),))
     assert run(Config(models={"m": late}), repeat(N)) == []
+
+
+def test_a_bad_stretch_within_the_reference_is_compared_with_nothing() -> None:
+    """Before the last of the first predictions has come there is no reference, in whichever slice it comes."""
+    rules, stretch = config(rule("accuracy", drop=0.1)), range(100, 160)
+    whole = run(rules, repeat(N), worse=stretch)
+    assert all(alert["ts"] > START + (FIRST - 1) * STEP for alert in whole)
+    assert run(rules, repeat(5), worse=stretch) == whole
 
 
 def test_slicing_changes_nothing() -> None:
