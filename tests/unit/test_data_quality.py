@@ -133,3 +133,27 @@ def test_repeats_and_features_that_nobody_knows(metric: str, share: float) -> No
     assert found[0]["value"] == pytest.approx(share, rel=0.15)
     for size in (1, 33):
         assert run(repeat(size), rule) == found
+
+
+def test_what_has_left_the_window_counts_no_more() -> None:
+    model = Model(pane=5.0, windows=(20.0,), reference=Reference(first=FIRST), rules=(), task="binary")
+    shard = Shard(0, Config(models={"m": model}))
+    shard.apply(
+        {
+            "predictions": [
+                StoredRecord(offset, int(START * 1000), msgspec.json.encode(event), b"m")
+                for offset, event in enumerate(events())
+            ]
+        },
+        Clock(START + 1e6, frozenset(("predictions",))),
+    )
+    shard.finish()
+    (window,) = shard.view().models[0].segments[0].windows
+    last = [event for event in events() if event["ts"] >= START + N / 2 - 15.0]  # the pane that begins then is empty
+    once = {event["id"]: event for event in last}
+    found = {name: window.service[name].value for name in ("duplicate_rate", "unknown_feature_rate")}
+    odd = sum("extra" in event["features"] for event in once.values())
+    assert found == {
+        "duplicate_rate": pytest.approx(1 - len(once) / len(last)),
+        "unknown_feature_rate": pytest.approx(odd / len(once)),
+    }
