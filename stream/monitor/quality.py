@@ -21,19 +21,6 @@ CAUSES = ("missing", "invalid", "unseen", "outside")
 """What can be wrong with a value."""
 
 
-def counts(layout: FeatureLayout, histogram: Ints) -> dict[str, Quality]:
-    """What goes on the wire, by feature, for one histogram of shape (width)."""
-    return {
-        block.feature.name: Quality(
-            missing=int(histogram[block.missing]),
-            invalid=int(histogram[block.invalid]),
-            unseen=int(bad(block, histogram, "unseen")),
-            outside=int(bad(block, histogram, "outside")),
-        )
-        for block in layout.blocks
-    }
-
-
 def missing(layout: FeatureLayout, histogram: Ints) -> dict[str, float]:
     """Share of predictions without a usable value (missing or invalid), by feature, where there are predictions."""
     shares: dict[str, float] = {}
@@ -122,6 +109,11 @@ class Flaws:
         """Shape (..., columns) of histograms (..., width)."""
         counted: Ints = histogram @ self._matrix
         return counted
+
+    def counts(self, histogram: Ints) -> dict[str, Quality]:
+        """What goes on the wire, by feature, for one histogram of shape (width)."""
+        by_feature = self.of(histogram)[1:].reshape(-1, len(CAUSES)).tolist()
+        return {name: Quality(*row) for name, row in zip(self._names, by_feature, strict=True)}
 
     def share(self, counted: Ints, feature: str, cause: str) -> tuple[Floats, Ints]:
         """Share of bad values of one feature, NaN without predictions, and how many predictions there are."""

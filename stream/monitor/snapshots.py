@@ -33,7 +33,6 @@ def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSn
     sums, length = pane.sums, m.spec.pane
     predictions, labels = _counts(sums, segment)
     whole = segment == 0
-    latency = latency_quantile(np.stack([sums.latency] * 3), np.array([0.5, 0.95, 0.99])) * 1000.0
     return MetricSnapshot(
         model=m.name,
         segment=m.segments.names[segment],
@@ -48,10 +47,15 @@ def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSn
         version=UNSET if pane.version is None else pane.version,
         drift=_drift(m, sums) if whole else {},
         quality=_quality(m, sums) if whole else {},
-        latency_ms=Quantiles(*latency.tolist()) if whole and sums.latency.any() else UNSET,
+        latency_ms=_latency(sums) if whole and sums.latency.any() else UNSET,
         throughput=predictions / length,
         fairness=_fairness(m, sums) if whole else {},
     )
+
+
+def _latency(sums: Sums) -> Quantiles:
+    found = latency_quantile(np.stack([sums.latency] * 3), np.array([0.5, 0.95, 0.99])) * 1000.0
+    return Quantiles(*found.tolist())
 
 
 def _counts(sums: Sums, segment: int) -> tuple[int, int]:
@@ -106,9 +110,9 @@ def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
 
 
 def _quality(m: ModelMonitor, sums: Sums) -> dict[str, Quality]:
-    if m.normal.layout is None or not sums.features.any():
+    if m.normal.flaws is None or not sums.features.any():
         return {}
-    return quality.counts(m.normal.layout, sums.features)
+    return m.normal.flaws.counts(sums.features)
 
 
 def view(m: ModelMonitor) -> ModelView:

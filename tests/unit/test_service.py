@@ -14,6 +14,9 @@ import pytest
 
 from stream.config import Config, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.monitor import values
+from stream.monitor.course import Course
+from stream.monitor.watch import METRICS
 from stream.shard import Shard
 from stream.view import ModelView
 
@@ -105,3 +108,19 @@ def test_rules_see_it_whatever_the_slicing(rule: Rule, kind: str) -> None:
     assert {each["kind"] for each in found} == {kind}
     for size in (1, 7, 50):
         assert alerts(run(repeat(size), rule)[1]) == found
+
+
+def test_what_is_shown_is_what_rules_see() -> None:
+    shard, _ = run(repeat(70))
+    m = shard.models["m"]
+    shown = view(shard).segments[0].windows[0].service
+    for window in m.windows:
+        course = Course.still(0, m.layout, 0, 1)
+        for name, metric in METRICS.items():
+            if metric.per_feature or name == "coverage":
+                continue
+            value, samples = values.service(name, course, window, 0, course.tallies(window, 0), m.layout)
+            if np.isnan(value[0]):
+                assert name not in shown
+            else:
+                assert (shown[name].value, shown[name].samples) == (value[0], samples[0])

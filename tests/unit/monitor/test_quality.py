@@ -27,7 +27,7 @@ COUNTS = LAYOUT.histogram(LAYOUT.columns(ROWS))
 
 
 def test_counts_by_cause() -> None:
-    assert quality.counts(LAYOUT, COUNTS) == {
+    assert quality.Flaws(LAYOUT).counts(COUNTS) == {
         "age": Quality(missing=2, invalid=2, unseen=0, outside=2),
         "country": Quality(missing=2, invalid=1, unseen=2),
     }
