@@ -208,6 +208,8 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     features: dict[str, FeatureKind] | None = None
     segments: tuple[str, ...] = ()
     """Attributes or categorical features; `version` is the prediction's version where no attribute is called so."""
+    bins: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of segments that are numbers: the edges between which values are one segment, ascending."""
     fairness: tuple[str, ...] = ()
     """Attributes between whose values gaps are measured; each is a segment attribute, too."""
     value: dict[str, float | dict[str, float]] | None = None

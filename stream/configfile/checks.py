@@ -180,14 +180,24 @@ def _check_model(model: Model, path: Path, reader: Reader, report: Report) -> No
             report(place, f'found "{name}", expected the name of an attribute or of a categorical feature')
         elif name in model.segments[:i]:
             report(place, f'found "{name}" again, expected different segments')
-        elif model.features is not None and model.features.get(name, "categorical") != "categorical":
+        elif model.features is not None and model.features.get(name, "categorical") not in _groupable(model, name):
             kind = {"ignore": "ignored"}.get(model.features[name], model.features[name])
             report(place, f'found "{name}", a feature that is {kind}, expected an attribute or a categorical feature')
+    for name, edges in model.bins.items():
+        if name not in model.segments:
+            report((*path, "bins", name), f'found "{name}", which is no segment, {choice(name, model.segments)}')
+        elif not edges or list(edges) != sorted(set(edges)):
+            report((*path, "bins", name), "expected at least one edge, and each larger than the one before")
     _check_fairness(model, path, report)
     _check_value(model, (*path, "value"), report)
     _check_reference(model.reference, (*path, "reference"), report)
     check_rules(model, path, reader, report)
     _check_learn(model, (*path, "learn"), report)
+
+
+def _groupable(model: Model, name: str) -> tuple[str, ...]:
+    """Kinds of a feature that can be a segment: numbers only in bins."""
+    return ("categorical", "numeric") if name in model.bins else ("categorical",)
 
 
 def _check_fairness(model: Model, path: Path, report: Report) -> None:

@@ -8,14 +8,16 @@ Invariant: inference looks at whole ticks, so it does not depend on how the stre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
-from stream.monitor.vocabulary import MAX_NAME, OTHER, Key, Vocabulary, name_of
+from stream.monitor.vocabulary import MAX_NAME, MISSING, OTHER, Key, Vocabulary, name_of
 
 VERSION = "version"
 """The segment attribute that a prediction's `version` is, where no attribute is called so."""
@@ -57,8 +59,16 @@ def infer_task(predictions: Sequence[Prediction], labels: Sequence[Label]) -> Ta
 class Segments:
     """Codes of the segments of one model: 0 is "all", every other is one value of one attribute."""
 
-    def __init__(self, attributes: Sequence[str], limit: int, names: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        attributes: Sequence[str],
+        limit: int,
+        names: list[str] | None = None,
+        bins: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        """`bins` has the edges between which numbers of an attribute are one segment."""
         self.attributes = tuple(attributes)
+        self._bins = bins or {}
         self.names = ["all"]
         self._limit = limit
         self._codes = {"all": 0}
@@ -86,7 +96,8 @@ class Segments:
 
     def found(self, attribute: str, value: Key) -> int:
         """The code of an attribute's value, given now if it is new and there is room."""
-        text = name_of(value)
+        edges = self._bins.get(attribute)
+        text = name_of(value) if edges is None or not isinstance(value, int | float) else bin_name(value, edges)
         name = f"{attribute}={text}"
         if name not in self._codes and (len(self.names) >= self._limit or len(text) > MAX_NAME):
             name = f"{attribute}={OTHER}"
@@ -98,6 +109,20 @@ class Segments:
         for column, (attribute, codes) in enumerate(zip(self.attributes, self._dimensions, strict=True), start=1):
             result[:, column] = [codes[_attribute(event, attribute)] for event in events]
         return result
+
+
+def bin_name(value: float, edges: Sequence[float]) -> str:
+    """The name of the bin that a number is in; a bin holds its lower edge.
+
+    >>> [bin_name(value, (10.0, 99.5)) for value in (-3, 10.0, 99.5)], bin_name(float("nan"), (1.0,))
+    (['<10', '10..99.5', '>=99.5'], '__missing__')
+    """
+    if math.isnan(value):
+        return MISSING
+    at = bisect_right(edges, value)
+    if at == 0:
+        return f"<{edges[0]:g}"
+    return f">={edges[-1]:g}" if at == len(edges) else f"{edges[at - 1]:g}..{edges[at]:g}"
 
 
 class _Dimension(dict[Key, int]):

@@ -124,7 +124,7 @@ class ModelMonitor:
         self.firm = False
         """Predictions have spoken for the task."""
         self.classes = intake.Classes(limits.classes)
-        self.segments = intake.Segments(spec.segments, limits.segments)
+        self.segments = intake.Segments(spec.segments, limits.segments, bins=spec.bins)
         self.layout: Layout | None = None
         self.normal = Normal(spec, limits, reference)
         self.baseline = Baseline()
@@ -727,7 +727,8 @@ class ModelMonitor:
         self.join.restore_waiting(waiting, head.garbage)
         self.task, self.firm = head.task, head.firm
         self.classes = intake.Classes(self.limits.classes, head.classes, head.positive)
-        self.segments = intake.Segments(self.spec.segments, self.limits.segments, head.segments[1:] if regular else [])
+        known = head.segments[1:] if regular else []
+        self.segments = intake.Segments(self.spec.segments, self.limits.segments, known, self.spec.bins)
         if head.task is not None:
             self.layout = Layout(head.task, head.width, head.positive)
         self.counters = head.counters

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream.config import Config, Model, Rule
 from stream.effects import SIDES, Channel, Clock, Outgoing, Side, StoredRecord
-from stream.events import Alert, MetricSnapshot
+from stream.events import Alert, Explanation, MetricSnapshot
 from stream.shard import Shard
 from stream.telemetry.collector import families
 from stream.view import WorkerView
@@ -83,3 +83,33 @@ def test_gaps_value_and_versions_are_told_and_watched() -> None:
     view = WorkerView(shards=[shard.view()], lag=[], ready=True, reasons=[])
     samples = [sample for family in families(view) for sample in family.samples if sample.name == "stream_fairness"]
     assert {sample.labels["attribute"] for sample in samples} == {"gender"}
+
+
+def test_a_binned_number_and_an_undeclared_category_explain_an_alert() -> None:
+    rng = np.random.default_rng(5)
+    records: dict[Side, list[StoredRecord]] = {side: [] for side in SIDES}
+    for number in range(8000):
+        ts, late = START + number * 0.02, number >= 6000
+        amount, kind = float(np.round(rng.uniform(0.0, 100.0), 2)), "xyz"[number % 3]
+        wrong = rng.random() < (0.6 if late and 50.0 <= amount < 75.0 and kind == "y" else 0.1)
+        features = {"amount": amount, "kind": kind}
+        body = {"model": "m", "id": str(number), "ts": ts, "prediction": int(wrong), "features": features}
+        label = {"model": "m", "id": str(number), "ts": ts + 0.5, "label": 0}
+        for side, each in zip(SIDES, (body, label), strict=True):
+            records[side].append(StoredRecord(number, int(ts * 1000), msgspec.json.encode(each)))
+    spec = Model(
+        task="binary",
+        pane=10.0,
+        windows=(60.0,),
+        segments=("amount", "kind"),
+        bins={"amount": (25.0, 50.0, 75.0)},
+        rules=(Rule(name="low", metric="accuracy", below=0.88, min_samples=1000),),
+    )
+    shard = Shard(0, Config(models={"m": spec}))
+    decided = shard.apply(records, Clock(START + 200)) + shard.finish()
+    alerts = [msgspec.json.decode(each.value, type=Alert) for each in decided if each.channel is Channel.ALERTS]
+    *_, alert = (each for each in alerts if each.state == "firing")
+    assert isinstance(alert.explanation, Explanation)
+    assert {each.segment for each in alert.explanation.segments[:2]} == {"amount=50..75", "kind=y"}
+    (model,) = shard.view().models
+    assert {each.segment for each in model.segments} >= {"amount=<25", "amount=25..50", "amount=>=75"}
