@@ -43,7 +43,8 @@ class FeatureRow(Struct, gc=False):
 
     def items(self) -> ItemsView[str, Scalar]:
         """Names and values of the features that the event has."""
-        return {name: self.get(name) for name in self}.items()
+        pairs = zip(self.slots, msgspec.structs.astuple(self), strict=True)
+        return {name: value for name, value in pairs if value is not UNSET}.items()
 
 
 def row_type(names: Sequence[str]) -> type[FeatureRow] | None:

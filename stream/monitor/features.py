@@ -8,9 +8,10 @@ Invariant: the column of a value depends on the value and the reference alone, n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, filterfalse
+from types import NoneType
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from msgspec import Struct
 from stream.events import Scalar
 from stream.monitor.blocks import Block, Shape, blocks
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.feature_rows import FeatureRow, plain
+from stream.monitor.feature_rows import FeatureRow
 from stream.monitor.readers import Categories, Numbers, Rows, reader
 from stream.monitor.reference import Categorical, Numeric, Reference
 
@@ -87,28 +88,39 @@ class FeatureLayout:
         `outputs` are what the model answered: score, number or class; None, or NaN in an array, where there is none.
         Left out, all are missing. An event without features misses every feature.
         """
-        rows = _alike(features)
-        index = np.empty((len(self.blocks), len(rows)), dtype=np.int64)
-        index[self._number_rows], complete = self._numbers.of_rows(rows)
-        for row, categories in self._categories:
-            index[row], found = categories.of_rows(rows)
-            complete = complete and found
+        index = np.empty((len(self.blocks), len(features)), dtype=np.int64)
+        known = True
+        for at, rows in _alike(features):
+            complete = self._read_inputs(rows, index, at)
+            known = known and self._are_known(rows, complete)
         if self._output is not None:
-            index[-1] = self._output.of_values([None] * len(rows) if outputs is None else outputs)
-        return Read(np.ascontiguousarray(index.T), self._new(rows, complete))
+            index[-1] = self._output.of_values([None] * len(features) if outputs is None else outputs)
+        names = () if known else chain.from_iterable(row for row in features if row is not None)
+        return Read(np.ascontiguousarray(index.T), dict(Counter(filterfalse(self.known.__contains__, names))))
 
-    def _new(self, rows: Rows, complete: bool) -> dict[str, int]:
-        """Rows by feature that is unknown. `complete`: each row has every monitored feature, so counting may do."""
-        names: Iterable[str]
-        if rows and isinstance(rows[0], FeatureRow):
-            names = rows[0].slots
-        elif complete and sum(map(len, cast(Sequence[Mapping[str, Scalar]], rows))) == len(rows) * self._inputs:
-            return {}
+    def _read_inputs(self, rows: Rows, index: Ints, at: slice | Ints) -> bool:
+        """Writes the columns of rows of one kind to their places; returns whether each surely has every feature."""
+        numbers, complete = self._numbers.of_rows(rows)
+        if isinstance(at, slice):
+            index[self._number_rows] = numbers
         else:
-            names = set().union(*rows)
-        if self.known.issuperset(names):
-            return {}
-        return dict(Counter(filterfalse(self.known.__contains__, chain.from_iterable(rows))))
+            index[self._number_rows[:, None], at] = numbers
+        for row, categories in self._categories:
+            index[row, at], found = categories.of_rows(rows)
+            complete = complete and found
+        return complete
+
+    def _are_known(self, rows: Rows, complete: bool) -> bool:
+        """Whether no row can have a feature that the reference does not know.
+
+        `complete`: each row has every monitored feature, so counting may do.
+        """
+        if isinstance(rows[0], FeatureRow):
+            return self.known.issuperset(rows[0].slots)
+        plainly = cast(Sequence[Mapping[str, Scalar]], rows)
+        if complete and sum(map(len, plainly)) == len(rows) * self._inputs:
+            return True
+        return self.known.issuperset(set().union(*plainly))
 
     def histogram(self, columns: Ints) -> Ints:
         """Shape (width): how often each column stands in `columns`."""
@@ -120,11 +132,14 @@ class FeatureLayout:
         return self.histogram(np.array(read, dtype=np.int64))
 
 
-def _alike(features: Sequence[Row]) -> Rows:
-    """The features as rows of one kind: as they are, if they are all of one type, else as dictionaries."""
-    kinds = set(map(type, features))
-    if len(kinds) == 1:
-        kind = kinds.pop()
-        if kind is dict or issubclass(kind, FeatureRow):
-            return cast(Rows, features)
-    return [plain(row) or {} for row in features]
+def _alike(features: Sequence[Row]) -> Iterator[tuple[slice | Ints, Rows]]:
+    """The features in parts of one kind each, with their places."""
+    types = list(map(type, features))
+    kinds = set(types)
+    if len(kinds) == 1 and NoneType not in kinds:
+        yield slice(None), cast(Rows, features)
+        return
+    for kind in kinds:
+        at = [place for place, each in enumerate(types) if each is kind]
+        rows = [{}] * len(at) if kind is NoneType else [features[place] for place in at]
+        yield np.array(at), cast(Rows, rows)
