@@ -30,7 +30,7 @@ STEPS = 288
 NICE = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86400.0, 7 * 86400.0, 28 * 86400.0)
 """Lengths that a step had better have, seconds; each is a multiple of the one before."""
 
-SEGMENTS = 8
+SEGMENTS = 12
 """Segments that are shown beside the whole model: those with most predictions."""
 
 HEAT_SAMPLES = 1000

@@ -77,11 +77,9 @@ def _charts(history: History, rules: Sequence[Rule], scale: Scale, bad: Sequence
     wholes = [step.whole for step in history.steps]
     names = list(dict.fromkeys(each for whole in wholes for each in (*whole.metrics, *whole.estimates)))
     wanted = [rule.metric.removeprefix(ESTIMATED) for rule in rules if rule.metric is not None]
-    first = [each for each in (*wanted, *HEADLINES.get(history.view.task, ())) if each in names]
-    first += [each for each in ("log_loss", *names) if each in names and each not in first][
-        : max(0, CHARTS - len(first))
-    ]
-    first = list(dict.fromkeys(first))
+    first = [each for each in dict.fromkeys((*wanted, *HEADLINES.get(history.view.task, ()))) if each in names]
+    others = [each for each in dict.fromkeys(("log_loss", *names)) if each in names and each not in first]
+    first += others[: max(0, CHARTS - len(first))]
     more = [each for each in names if each not in first and "_class_" not in each and "_weighted" not in each]
     traffic = [
         Line("predictions per second", [whole.throughput or None for whole in wholes], note=" "),
