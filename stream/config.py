@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 from stream.events import Severity, Task
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
-Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein"]
+Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein", "hellinger", "l_infinity", "chi2"]
 UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
 
 Duration: TypeAlias = Annotated[float, Meta(ge=0, extra={"duration": True})]

@@ -181,6 +181,10 @@ class DriftScores(Struct, frozen=True, omit_defaults=True):
     ks: float | None = None
     wasserstein: float | None = None
     p_value: float | None | UnsetType = UNSET
+    hellinger: float | None = None
+    l_infinity: float | None = None
+    chi2: float | None = None
+    """p-value."""
 
 
 class Quality(Struct, frozen=True):

@@ -64,6 +64,9 @@ def window(task: str, seconds: float, seed: int, *, drop: float = 0.0, drifted: 
             ks=rng.uniform(0.2, 0.4) if feature in drifted else rng.uniform(0, 0.03),
             wasserstein=rng.uniform(0.5, 0.9) if feature in drifted else rng.uniform(0, 0.04),
             p_value=1e-12 if feature in drifted else rng.uniform(0.05, 1),
+            hellinger=0.25 if feature in drifted else 0.02,
+            l_infinity=0.1 if feature in drifted else 0.01,
+            chi2=1e-12 if feature in drifted else 0.4,
         )
         for feature in [*features, "prediction"]
     }

@@ -11,13 +11,13 @@ from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
 from stream.monitor.composites import circle
 from stream.monitor.fairness import FAIRNESS
-from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, METRICS, SIGNALS, budget, named
+from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, LABEL, METRICS, SIGNALS, budget, named
 from stream.monitor.worth import BUSINESS_VALUE
 
 SUBJECTS = ("metric", "feature", "detector", "guard", "absent", "all", "any")
 """What a rule can watch, by the key that says so."""
 
-CATEGORICAL_TESTS = ("psi", "js")
+CATEGORICAL_TESTS = ("psi", "js", "hellinger", "l_infinity", "chi2")
 
 _belongs: dict[str, tuple[str, ...]] = {
     # key: the subjects it goes with
@@ -187,8 +187,15 @@ def _check_gap(rule: Rule, model: Model, place: Path, report: Report) -> None:
 def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> None:
     assert rule.feature is not None
     _check_feature_name(rule.feature, model, place, report)
-    if rule.segment != "all":
+    if rule.feature == LABEL:
+        if model.task == "regression":
+            report((*place, "feature"), "found label, and drift of labels is of classes: a regression has none")
+        elif rule.test is not None and rule.test not in CATEGORICAL_TESTS:
+            report((*place, "test"), f"found {rule.test}, expected one of: {', '.join(CATEGORICAL_TESTS)}")
+    elif rule.segment != "all":
         report((*place, "segment"), f"found {rule.segment}, and features are compared for the whole model only")
+    if rule.test == "chi2" and rule.above is not None:
+        report((*place, "above"), "found a bound from above, and chi2 is a p-value, expected below, such as 0.000001")
     kind = (model.features or {}).get(rule.feature)
     if kind == "categorical" and rule.test is not None and rule.test not in CATEGORICAL_TESTS:
         report(

@@ -16,7 +16,7 @@ from stream.monitor.change import is_change
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.features import FeatureLayout
 from stream.monitor.machine import Phase, Transition
-from stream.monitor.watch import METRICS
+from stream.monitor.watch import LABEL, METRICS
 
 if TYPE_CHECKING:
     from stream.monitor.look import Look
@@ -112,5 +112,5 @@ def _joins(watch: Watch) -> bool:
     if watch.subject.feature is None or rule.guard is not None or rule.detector is not None or is_change(rule):
         return False
     if rule.metric is None:
-        return True
+        return rule.feature != LABEL
     return METRICS[rule.metric].per_feature and watch.subject.segment == "all"

@@ -11,6 +11,7 @@ On groups (about deciles of the reference; every category by itself):
   So an empty group has no infinite weight, equal shares stay equal, and few events weigh little.
 - `js`: Jensen-Shannon distance, base 2, the root of the divergence (Endres and Schindelin, 2003), 0 to 1.
 - `hellinger`: sqrt(½ Σ (√p - √q)²), 0 to 1.
+- `l_infinity`: the largest difference of two shares of a group, 0 to 1.
 - `chi2`: p-value of Pearson's test of homogeneity of reference and window.
 
 On bins, numbers only:
@@ -68,7 +69,7 @@ def samples_of_all(layout: FeatureLayout, counts: Ints) -> Ints:
 
 def scores(layout: FeatureLayout, counts: Ints) -> dict[str, DriftScores]:
     """All that is on the wire about drift, by feature, for one histogram of shape (width)."""
-    table = np.array([every(layout, counts, test) for test in ("psi", "js", "ks", "wasserstein", "p_value")]).T
+    table = np.array([every(layout, counts, test) for test in DriftScores.__struct_fields__]).T
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in table]
     return {name: DriftScores(*row) for name, row in zip(layout.names, rows, strict=True)}
 
@@ -97,6 +98,12 @@ def hellinger(shape: Shape, counts: Ints) -> Floats:
     p, q, totals = _shares(shape, counts)
     squares = np.add.reduceat((np.sqrt(p) - np.sqrt(q)) ** 2, shape.group_starts, axis=-1)
     return _known(shape, totals, np.sqrt(squares / 2))
+
+
+def l_infinity(shape: Shape, counts: Ints) -> Floats:
+    """Largest difference of shares."""
+    p, q, totals = _shares(shape, counts)
+    return _known(shape, totals, np.maximum.reduceat(np.abs(p - q), shape.group_starts, axis=-1))
 
 
 def chi2(shape: Shape, counts: Ints) -> Floats:
@@ -145,6 +152,7 @@ DISTANCES: Mapping[str, Callable[[Shape, Ints], Floats]] = {
     "hellinger": hellinger,
     "ks": ks,
     "wasserstein": wasserstein,
+    "l_infinity": l_infinity,
     "chi2": chi2,
     "p_value": p_value,
 }

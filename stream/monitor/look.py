@@ -22,6 +22,7 @@ from stream.monitor.course import Course
 from stream.monitor.estimate import Expected
 from stream.monitor.intervals import Interval, wilson
 from stream.monitor.join import Incoming
+from stream.monitor.label_drift import Labels, alike, of_classes
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import TICK, RuleState, Transition
 from stream.monitor.pane import PREDICTIONS
@@ -191,6 +192,27 @@ class Look:
         if key not in self._distances:
             self._distances[key] = drift.every(layout, self.cells(window), test)
         return self._distances[key]
+
+    def labels(self, watch: Watch) -> Seen | None:
+        """How far true classes are from the reference's; undefined while it has too few outcomes."""
+        m, segment = self.m, self.m.segments.code(watch.subject.segment)
+        quiet = self.flow is not None and not len(self.course.outcomes) and not m.baseline.fresh
+        if m.layout is None or m.task == "regression" or segment is None or quiet:
+            return None
+        tallies = self.tallies(watch.window, segment)
+        observed = np.full(len(tallies), np.nan)
+        found = m.baseline.measured("accuracy", watch.subject.segment, self.names)
+        if found is not None and found.names.layout is not None and m.baseline.complete:
+            test, enough = watch.rule.test or "psi", min(minimum(watch.rule), MIN_SAMPLES)
+            counts, normal = of_classes(m.layout, tallies), of_classes(found.names.layout, found.tallies)
+            # While labels of the reference still come, it grows from tick to tick.
+            for same, rows in alike(normal, len(counts)):
+                if same.sum() >= enough:
+                    reference = Labels(found.names.classes, same)
+                    observed[rows] = reference.distance(test, m.classes.names, counts[rows])
+            if m.baseline.given is None:
+                observed[self.course.ticks < m.baseline.tick] = np.nan
+        return Seen(self.course.ends, observed, tallies[:, OUTCOMES])
 
     def _quality(self, watch: Watch, name: str) -> Seen | None:
         layout, feature = self.m.normal.layout, watch.subject.feature

@@ -13,11 +13,13 @@ from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
 from stream.monitor import drift, estimate, fairness, performance, quality, service_view, worth
+from stream.monitor.label_drift import Labels, of_classes
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import Phase
 from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
 from stream.monitor.stored import Histogram
-from stream.monitor.values import latency_quantile
+from stream.monitor.values import Names, latency_quantile
+from stream.monitor.watch import LABEL
 from stream.monitor.window import Window
 from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, WindowView
 
@@ -104,9 +106,24 @@ def _shown(m: ModelMonitor, window: Window, segment: int) -> dict[str, Estimated
 
 
 def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
-    if m.normal.layout is None or not sums.features.any():
-        return {}
-    return drift.scores(m.normal.layout, sums.features)
+    none = m.normal.layout is None or not sums.features.any()
+    found = {} if none or m.normal.layout is None else drift.scores(m.normal.layout, sums.features)
+    labels = _label_drift(m, sums)
+    return found if labels is None or LABEL in found else {**found, LABEL: labels}
+
+
+def _label_drift(m: ModelMonitor, sums: Sums) -> DriftScores | None:
+    """Of the classes that came true; None without outcomes, here or in the reference."""
+    layout = m.layout
+    if layout is None or m.task == "regression" or not m.baseline.complete or not _counts(sums, 0)[1]:
+        return None
+    normal = m.baseline.measured("accuracy", "all", Names(layout, m.classes.names, m.segments.names, m.spec.value))
+    if normal is None or normal.names.layout is None:
+        return None
+    counts = of_classes(normal.names.layout, normal.tallies)[-1]
+    if not counts.any():
+        return None
+    return Labels(normal.names.classes, counts).scores(m.classes.names, of_classes(layout, sums.tally[0]))
 
 
 def _quality(m: ModelMonitor, sums: Sums) -> dict[str, Quality]:

@@ -16,6 +16,10 @@ PREDICTION = "prediction"
 """The pseudo feature that is the model's own output."""
 
 
+LABEL = "label"
+"""The pseudo feature of drift rules that is the class that came true."""
+
+
 class Watched(Struct, frozen=True):
     """A number over a window of predictions of one segment."""
 
@@ -178,7 +182,7 @@ def counted(rule: Rule) -> str:
     if rule.detector is not None or rule.guard is not None:
         return "values"
     if rule.metric is None:
-        return "predictions"
+        return "outcomes" if rule.feature == LABEL else "predictions"
     watched = METRICS.get(rule.metric)
     if rule.metric.startswith(ESTIMATED):
         return "predictions"

@@ -30,7 +30,7 @@ from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, ends_of
 from stream.monitor.machine import TICK, Phase, RuleState, Transition
 from stream.monitor.occurrences import Detection, scan_absence, scan_detections
 from stream.monitor.stored import WatchState
-from stream.monitor.watch import METRICS, kind, named, signal_of
+from stream.monitor.watch import LABEL, METRICS, kind, named, signal_of
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -210,7 +210,7 @@ class Watches:
             return self._alerts(watch, scan_detections(rule, state, found, end), look)
         if rule.absent is not None:
             return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
-        seen = look.metric(watch)
+        seen = look.labels(watch) if rule.feature == LABEL and rule.metric is None else look.metric(watch)
         if seen is None:
             # Without an evaluation, a hold may still end within the chunk.
             return self._alerts(watch, rules.pass_time(rule, state, end), look) if state.due is not None else []

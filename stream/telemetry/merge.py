@@ -132,12 +132,16 @@ def _worst(parts: Sequence[Mapping[str, DriftScores]]) -> dict[str, DriftScores]
     for name in dict.fromkeys(name for part in parts for name in part):
         scores = [part[name] for part in parts if name in part]
         p_values = [score.p_value for score in scores if isinstance(score.p_value, float)]
+        chances = [score.chi2 for score in scores if score.chi2 is not None]
         worst[name] = DriftScores(
             psi=_largest([score.psi for score in scores]),
             js=_largest([score.js for score in scores]),
             ks=_largest([score.ks for score in scores]),
             wasserstein=_largest([score.wasserstein for score in scores]),
             p_value=min(p_values, default=UNSET),
+            hellinger=_largest([score.hellinger for score in scores]),
+            l_infinity=_largest([score.l_infinity for score in scores]),
+            chi2=min(chances, default=None),
         )
     return worst
 

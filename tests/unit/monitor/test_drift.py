@@ -78,6 +78,7 @@ def test_categories_are_exact(reference: Floats, window: Floats) -> None:
     assert drift.one(layout, counts, "c", "hellinger") == pytest.approx(
         np.linalg.norm(np.sqrt(p) - np.sqrt(q)) / 2**0.5
     )
+    assert drift.one(layout, counts, "c", "l_infinity") == pytest.approx(np.abs(p - q).max(), abs=1e-12)
     table = np.array([p * len(reference), q * len(window)])
     table = table[:, table.sum(axis=0) > 0]
     expected = stats.chi2_contingency(table, correction=False).pvalue if table.shape[1] > 1 else 1.0
@@ -114,6 +115,15 @@ def test_psi_is_the_textbook_formula_when_there_are_many_events() -> None:
     p, q = (np.histogram(values, edges)[0] / len(values) for values in (reference, window))
     assert distance(reference, window, "psi") == pytest.approx(np.sum((q - p) * np.log(q / p)), rel=2e-3)
     assert distance(reference, window, "js") == pytest.approx(jensen_shannon(p, q), rel=2e-3)
+    assert distance(reference, window, "hellinger") == pytest.approx(
+        np.linalg.norm(np.sqrt(p) - np.sqrt(q)) / 2**0.5, rel=2e-3
+    )
+    assert distance(reference, window, "l_infinity") == pytest.approx(np.abs(p - q).max(), rel=2e-3)
+    table = np.array([p * len(reference), q * len(window)])
+    assert distance(reference, window[:500], "chi2") < 1e-9
+    assert distance(reference, window, "chi2") == pytest.approx(
+        stats.chi2_contingency(np.rint(table), correction=False).pvalue, abs=1e-9
+    )
 
 
 def test_p_value_is_near_that_of_scipy() -> None:
