@@ -92,3 +92,10 @@ def test_an_alert_that_fires_already_finds_and_is_false() -> None:
     verdict = judge("r", ["all"], [Firing(5.0, 50.0)], [Incident("m", 10.0, 20.0)], LIFE)
     assert (verdict.delays, verdict.right, verdict.false) == ((0.0,), 0, 1)
     assert (verdict.healthy, verdict.firing, verdict.precision) == (90.0, 35.0, 0.0)
+
+
+def test_the_grace_belongs_to_the_interval() -> None:
+    late = Incident("m", 10.0, 20.0, grace=5.0)
+    verdict = judge("r", ["all"], [Firing(24.0, 30.0)], [late], LIFE)
+    assert (verdict.delays, verdict.right, verdict.false) == ((14.0,), 1, 0)
+    assert judge("r", ["all"], [Firing(26.0, 30.0)], [late], LIFE).missed == 1
