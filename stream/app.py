@@ -24,10 +24,10 @@ from stream.checkpoint.port import Store, StoreUnavailable
 from stream.checkpoint.seal import Seal, secret_for
 from stream.config import Config
 from stream.engine.artifacts import Artifacts
-from stream.engine.owned import ShardLike
+from stream.engine.shardlike import NewShard, ShardLike
 from stream.engine.silencing import Silencing
 from stream.engine.topics import TopicProblem
-from stream.engine.worker import Engine, NewShard
+from stream.engine.worker import Engine
 from stream.profile import NoReference, references
 from stream.recorded import UnreadableFile
 from stream.rows import RESIDENT
@@ -231,7 +231,7 @@ def _tune_gc() -> None:
 
 def quieten() -> None:
     """Faust and its services tell of every start and stop, aiokafka repeats itself while a broker is away."""
-    for name in ("faust", "mode", "stream.engine.transport", "asyncio"):
+    for name in ("faust", "mode", "stream.engine.transport", "stream.engine.application", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("aiokafka", "mode")]:

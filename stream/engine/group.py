@@ -21,6 +21,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import JoinGroupRequest
 
+from stream.config import Kafka
+from stream.engine.security import connection
+
 logger = logging.getLogger(__name__)
 
 _CHECK_EVERY = 1.0
@@ -28,6 +31,20 @@ _CHECK_EVERY = 1.0
 
 class InstanceTaken(Exception):  # named as what happened
     """Another live worker holds this worker's `kafka.instance`."""
+
+
+def consumer_settings(kafka: Kafka) -> dict[str, Any]:
+    """What makes a consumer a member of the workers' group."""
+    return {
+        "bootstrap_servers": list(kafka.brokers),
+        "group_id": kafka.group,
+        "group_instance_id": kafka.instance,
+        "session_timeout_ms": int(kafka.session_timeout * 1000),
+        "heartbeat_interval_ms": int(min(3.0, kafka.session_timeout / 5) * 1000),
+        "rebalance_timeout_ms": int(max(30.0, kafka.session_timeout) * 1000),
+        "request_timeout_ms": int(max(40.0, 2 * kafka.session_timeout) * 1000),
+        **connection(kafka.security),
+    }
 
 
 def client_id(instance: str | None, started: float) -> str:

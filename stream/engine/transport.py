@@ -3,8 +3,7 @@
 Faust hands over records one by one at about 13,000/s; the cost is in its conductor and streams, per message. So the
 consumer yields one message per fetched slice (value: the slice; offset: the last record's).
 
-Invariant: slices carry the ticket of the seek they follow from and are numbered since, so that the engine sees a stale
-or a lost one. No offset is chosen by Faust: the group's committed offsets are written for lag tools, and read only for
+Invariant: no offset is chosen by Faust: the group's committed offsets are written for lag tools, and read only for
 partitions that have no checkpoint.
 """
 
@@ -12,25 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, ClassVar, Protocol, cast
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
-from faust.agents.agent import Agent
-from faust.app.base import App, BootStrategy
-from faust.serializers.schemas import Schema
-from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.logging import get_logger
-from msgspec import Struct
 
 from stream.effects import Record
-from stream.engine.assignor import Copartitioned
-from stream.engine.group import Membership
+from stream.engine.slices import Feed, Progress, Seek, Slice
 
 logger = get_logger(__name__)
 
@@ -53,50 +46,6 @@ _POLL_TIMEOUT = 0.1
 
 def _as_parsed(_partition: TopicPartition, record: Any) -> Any:
     return record
-
-
-class Slice(Struct, frozen=True):
-    """Records of one partition, in order, with the ticket of the seek they follow from."""
-
-    topic: str
-    partition: int
-    ticket: int
-    number: int
-    """Of the slices with this ticket, from 0: Faust drops messages around a rebalance, and a gap shows it."""
-    records: list[Record]
-
-
-class Seek(Struct):
-    """The newest seek of a partition: its ticket, where it went, and how many slices were fetched since."""
-
-    ticket: int
-    position: int = 0
-    slices: int = 0
-
-
-class Progress(Struct, frozen=True):
-    """How far the client has read a partition; None while unknown."""
-
-    position: int | None = None
-    """Everything below was handed out, in the first `slices` slices since the newest seek."""
-    highwater: int | None = None
-    """The partition's end in the broker's last answer."""
-    slices: int = 0
-
-
-class Feed(Protocol):
-    """What the transport asks of the engine."""
-
-    membership: Membership
-    assignor: Copartitioned
-    kafka: Mapping[str, Any]
-    """Settings of the consumer: brokers, group, timeouts, security."""
-
-    def wants(self, topic: str, partition: int) -> bool:
-        """Whether records of this partition may be fetched now."""
-
-    def delivered(self, part: Slice) -> None:
-        """A slice is on its way to the agent."""
 
 
 class _Forgetful(dict[Any, Any]):
@@ -125,7 +74,9 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
     @property
     def _feed(self) -> Feed:
-        return cast(SliceApp, self.app).feed
+        app: Any = self.app
+        feed: Feed = app.feed
+        return feed
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -282,8 +233,8 @@ class SliceConsumer(driver.Consumer):
         """One message per partition slice of one poll."""
         if not self.flow_active:
             await self.wait_first(self.can_resume_flow.wait())
-        app = cast(SliceApp, self.app)
-        feed = app.feed
+        app: Any = self.app
+        feed: Feed = app.feed
         wanted = {tp for tp in self._get_active_partitions() if feed.wants(tp.topic, tp.partition)}
         fetched = await self._getmany(wanted, min(timeout, _POLL_TIMEOUT)) if wanted else {}
         polled = 0
@@ -328,74 +279,3 @@ class SliceTransport(driver.Transport):
     """The aiokafka transport with our consumer."""
 
     Consumer: ClassVar[type] = SliceConsumer
-
-
-class _PassThrough(Schema):  # type: ignore[type-arg]
-    """Slices are not decoded by Faust."""
-
-    def compile(self, app: Any, **_: Any) -> Any:
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return app.create_event(None, message.value, message.headers, message)
-
-        return decode
-
-
-class _Boot(BootStrategy):
-    """No producer (the outbox has its own), no web server (it would listen on all interfaces), no sensors."""
-
-    enable_kafka_producer = False
-    enable_kafka_consumer = True
-    enable_web = False
-    enable_sensors = False
-
-
-class _NoTables(TableManager):
-    """Faust gives an application a second to register its tables before it joins the group. There are none."""
-
-    async def on_start(self) -> None:
-        await self._update_channels()
-        await self.recovery.start()
-
-
-class SliceApp(App):
-    """The Faust application of one worker."""
-
-    BootStrategy = _Boot
-
-    def __init__(self, feed: Feed, brokers: Iterable[str], **options: Any) -> None:
-        self.feed = feed
-        super().__init__(
-            feed.kafka["group_id"],
-            broker=[f"kafka://{broker}" for broker in brokers],
-            topic_disable_leader=True,
-            topic_allow_declare=False,
-            web_enabled=False,
-            # Else a stop under load waits for acks that only a later checkpoint gives.
-            stream_wait_empty=False,
-            consumer_auto_offset_reset="earliest",
-            consumer_group_instance_id=None,
-            TableManager=_NoTables,
-            **options,
-        )
-
-    def _new_transport(self) -> SliceTransport:
-        return SliceTransport(self.conf.broker_consumer, self, loop=self.loop)
-
-    def _create_directories(self) -> None:
-        """Faust's data directory is for tables, which we have none of."""
-
-    def _init_fixups(self) -> list[Any]:
-        """Faust would look through all installed packages for adaptations to web frameworks."""
-        return []
-
-    def consume(self, topics: Iterable[str], consume: Callable[[Any], Awaitable[None]]) -> None:
-        """Gives the slices of these topics to one agent.
-
-        As `App.agent` does, but for what lets a command line find agents in modules: it looks at every module there is.
-        """
-        channel = self.topic(*topics, schema=_PassThrough())
-        agent = Agent(
-            consume, name="stream.slices", app=self, channel=channel, concurrency=1, on_error=self._on_agent_error
-        )
-        self.agents[agent.name] = agent
-        self.topics.beacon.add(agent)

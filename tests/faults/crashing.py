@@ -14,15 +14,15 @@ from typing import Any
 
 from stream.checkpoint.port import Delta
 from stream.effects import Outgoing
-from stream.engine import worker
-from stream.engine.owned import Owned
+from stream.engine import owned
+from stream.engine.checkpoints import Checkpoints
 
 POINTS = ("encoded", "committing", "committed", "publishing", "published", "confirmed", "acked")
-"""In the order of `Owned.save`: after step 1; in step 2 before and after the store has it; in step 3, when the first of
-the effects is out, and after it; after step 4; after step 5."""
+"""In the order of `Checkpoints.save`: after step 1; in step 2 before and after the store has it; in step 3, when the
+first of the effects is out, and after it; after step 4; after step 5."""
 
 
-class Crashing(Owned):
+class Crashing(Checkpoints):
     """Ends the process at the point that the environment names."""
 
     def _crash(self, point: str) -> None:
@@ -70,5 +70,5 @@ passed: dict[str, int] = {}
 if __name__ == "__main__":
     from stream.cli import main
 
-    vars(worker)["Owned"] = Crashing
+    vars(owned)["Checkpoints"] = Crashing
     main()

@@ -17,7 +17,7 @@ from stream.checkpoint.port import Delta, StoreUnavailable
 from stream.effects import SIDES, Channel, Outgoing, Side
 from stream.engine import flow, topics
 from stream.engine.outbox import Outbox
-from stream.engine.transport import Progress
+from stream.engine.slices import Progress
 from tests.integration.counting import CountingShard
 from tests.integration.workers import (
     SEAL,
@@ -226,7 +226,7 @@ async def test_the_topic_ahead_is_paused_while_the_other_is_behind(
         assert worker.wants(config.kafka.topics.predictions, 0)
         consumer = worker._consumer
         labels = config.kafka.topics.labels
-        received = dict(owned._received)
+        received = dict(owned.inbox.received)
         monkeypatch.setattr(
             consumer,
             "progress",

@@ -17,7 +17,7 @@ from stream.checkpoint.port import Store
 from stream.checkpoint.seal import Seal
 from stream.config import Checkpoint, Config, Kafka, Topics
 from stream.effects import Side
-from stream.engine.owned import ShardLike
+from stream.engine.shardlike import ShardLike
 from stream.engine.worker import Engine
 from tests.integration.counting import CountingShard, Event
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from stream.effects import SIDES, Clock, Side, StoredRecord
 from stream.engine.flow import behind
-from stream.engine.owned import Owned, Parts
-from stream.engine.transport import Progress, Seek, Slice
+from stream.engine.owned import Owned
+from stream.engine.parts import Parts
+from stream.engine.slices import Progress, Seek, Slice
 
 
 class Taking:
@@ -29,27 +30,27 @@ def opened() -> Owned:
     parts = SimpleNamespace(timings=SimpleNamespace(apply=silent))
     owned = Owned(0, 1, cast(Any, Taking()), cast(Parts, parts))
     owned.open = True
-    owned.attach({side: Seek(number) for number, side in enumerate(SIDES)})
+    owned.inbox.attach({side: Seek(number) for number, side in enumerate(SIDES)})
     return owned
 
 
 def test_a_slice_on_its_way_from_the_client_keeps_its_topic_behind() -> None:
     owned = opened()
     # The client has handed out both topics to their ends: one slice of labels, which has not come yet.
-    owned.look("predictions", Progress(0, 0, 0))
-    owned.look("labels", Progress(3, 3, 1))
-    assert behind(owned.sides, time.monotonic()) == {"labels"}
+    owned.inbox.look("predictions", Progress(0, 0, 0))
+    owned.inbox.look("labels", Progress(3, 3, 1))
+    assert behind(owned.inbox.sides, time.monotonic()) == {"labels"}
 
     records = [StoredRecord(offset, 0, b"") for offset in range(3)]
-    assert owned.take(Slice("labels", 0, 1, 0, cast(Any, records)), "labels", lambda: None)
-    assert behind(owned.sides, time.monotonic()) == {"labels"}
+    assert owned.inbox.take(Slice("labels", 0, 1, 0, cast(Any, records)), "labels", lambda: None)
+    assert behind(owned.inbox.sides, time.monotonic()) == {"labels"}
     owned.apply(lambda: Clock(0.0))
-    owned.look("labels", Progress(3, 3, 1))
-    assert not behind(owned.sides, time.monotonic())
+    owned.inbox.look("labels", Progress(3, 3, 1))
+    assert not behind(owned.inbox.sides, time.monotonic())
 
 
 def test_a_position_read_while_records_are_drained_is_not_believed() -> None:
     owned = opened()
     for side in SIDES:
-        owned.look(side, Progress(None, 3, 0))
-    assert behind(owned.sides, time.monotonic()) == set(SIDES)
+        owned.inbox.look(side, Progress(None, 3, 0))
+    assert behind(owned.inbox.sides, time.monotonic()) == set(SIDES)

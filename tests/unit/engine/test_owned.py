@@ -17,9 +17,11 @@ from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.effects import SIDES, Clock, Outgoing, Record, Side, StoredRecord
 from stream.engine.cadence import Cadence
+from stream.engine.inbox import LOOK_EVERY, LOST_LOOKS
 from stream.engine.outbox import Outbox, PublishFailed
-from stream.engine.owned import LOOK_EVERY, LOST_LOOKS, Owned, Parts
-from stream.engine.transport import Seek, Slice
+from stream.engine.owned import Owned
+from stream.engine.parts import Parts
+from stream.engine.slices import Seek, Slice
 from tests.integration.counting import CountingShard
 
 NOW = Clock(now=1.0)
@@ -71,7 +73,7 @@ class Case:
         self.shard = CountingShard(0, None)
         self.owned = Owned(0, self.store.acquire(0), self.shard, parts)
         self.seeks: dict[Side, Seek] = {side: Seek(ticket=7) for side in SIDES}
-        self.owned.attach(self.seeks)
+        self.owned.inbox.attach(self.seeks)
         self.owned.open = True
 
     def give(self, side: Side, number: int, first: int, count: int = 1, ticket: int = 7) -> bool:
@@ -84,7 +86,7 @@ class Case:
             records.append(StoredRecord(offset, 0, msgspec.json.encode(value)))
         self.seeks[side].slices = max(self.seeks[side].slices, number + 1)
         ack = lambda: self.acked.append((side, first + count - 1))  # noqa: E731
-        return self.owned.take(Slice(side, 0, ticket, number, records), side, ack)
+        return self.owned.inbox.take(Slice(side, 0, ticket, number, records), side, ack)
 
     def stored(self) -> CountingShard:
         """The shard that the next owner would get."""
@@ -107,13 +109,13 @@ async def case(threads: ThreadPoolExecutor) -> Case:
 
 
 async def test_all_steps(case: Case) -> None:
-    await case.owned.save()
+    await case.owned.checkpoints.save()
     assert case.out.sent == [1]
     assert sorted(case.acked) == [("labels", 1), ("predictions", 2)]
-    assert case.owned.unsaved == 0
-    assert case.owned.dirty, "the published effect is still in the store"
-    await case.owned.save()
-    assert not case.owned.dirty
+    assert case.owned.checkpoints.unsaved == 0
+    assert case.owned.checkpoints.dirty, "the published effect is still in the store"
+    await case.owned.checkpoints.save()
+    assert not case.owned.checkpoints.dirty
     assert case.stored().outbox == []
     assert case.stored().sums == case.shard.sums
 
@@ -122,18 +124,18 @@ async def test_all_steps(case: Case) -> None:
 async def test_after_a_failed_commit_nothing_is_out_and_the_same_delta_comes_again(case: Case, fails: str) -> None:
     case.store.fails = fails
     with pytest.raises(StoreUnavailable):
-        await case.owned.save()
+        await case.owned.checkpoints.save()
     assert case.out.sent == []
     assert case.acked == []
     case.give("predictions", 1, 3)
     case.owned.apply(lambda: NOW)
     case.store.fails = None
-    await case.owned.save()
+    await case.owned.checkpoints.save()
     # What came meanwhile is not covered by the delta that was repeated.
     assert case.stored().next == {"predictions": 3, "labels": 2}
     assert case.out.sent == [1]
     assert ("predictions", 3) not in case.acked
-    await case.owned.save()
+    await case.owned.checkpoints.save()
     assert case.stored().next == {"predictions": 4, "labels": 2}
     assert ("predictions", 3) in case.acked
 
@@ -141,11 +143,11 @@ async def test_after_a_failed_commit_nothing_is_out_and_the_same_delta_comes_aga
 async def test_after_a_failed_publication_the_store_has_the_effect_and_nothing_is_acked(case: Case) -> None:
     case.out.fails = True
     with pytest.raises(PublishFailed):
-        await case.owned.save()
+        await case.owned.checkpoints.save()
     assert [row.seq for row in case.stored().outbox] == [1]
     assert case.acked == []
     case.out.fails = False
-    await case.owned.save()
+    await case.owned.checkpoints.save()
     assert case.out.sent == [1]
     assert len(case.acked) == 2
 
@@ -154,20 +156,20 @@ async def test_fenced_changes_nothing(case: Case) -> None:
     before = case.stored().sums
     case.store.acquire(0)
     with pytest.raises(Fenced):
-        await case.owned.save()
+        await case.owned.checkpoints.save()
     assert case.out.sent == []
     assert case.acked == []
     assert case.stored().sums == before
 
 
 async def test_a_commit_that_is_cancelled_ends_first(case: Case) -> None:
-    saving = asyncio.ensure_future(case.owned.save())
+    saving = asyncio.ensure_future(case.owned.checkpoints.save())
     await asyncio.sleep(0)
     saving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await saving
     assert case.stored().sums == case.shard.sums
-    assert case.owned.unsaved == 0
+    assert case.owned.checkpoints.unsaved == 0
 
 
 async def test_what_is_left_at_the_end_is_saved_published_and_taken_out(case: Case) -> None:
@@ -181,22 +183,22 @@ async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
     assert not case.give("predictions", 0, 0)
     assert not case.give("predictions", 1, 3, ticket=6)
     assert case.give("predictions", 1, 3)
-    assert case.owned.waiting == 1
+    assert case.owned.inbox.waiting == 1
 
 
 async def test_a_gap_is_missed_at_once(case: Case) -> None:
-    assert not case.owned.lost(time.monotonic())
+    assert not case.owned.inbox.lost(time.monotonic())
     assert not case.give("predictions", 2, 9)
-    assert case.owned.lost(time.monotonic())
-    case.owned.detach()
-    assert case.owned.wanted == {"predictions": 3, "labels": 2}
+    assert case.owned.inbox.lost(time.monotonic())
+    case.owned.inbox.detach()
+    assert case.owned.inbox.wanted == {"predictions": 3, "labels": 2}
 
 
 async def test_a_lost_end_is_missed_after_many_looks_but_not_after_one_late_look(case: Case) -> None:
     case.seeks["labels"].slices = 2
     now = time.monotonic()
-    assert not case.owned.lost(now + 60), "the worker was held up"
-    looks = [case.owned.lost(now + 60 + LOOK_EVERY * (1.001 * number)) for number in range(1, LOST_LOOKS + 2)]
+    assert not case.owned.inbox.lost(now + 60), "the worker was held up"
+    looks = [case.owned.inbox.lost(now + 60 + LOOK_EVERY * (1.001 * number)) for number in range(1, LOST_LOOKS + 2)]
     assert looks[-1]
     assert not looks[LOST_LOOKS // 2]
 
@@ -206,4 +208,4 @@ async def test_records_below_what_was_taken_are_passed_over(case: Case) -> None:
     case.owned.apply(lambda: NOW)
     assert case.shard.sums.repeats == 0
     assert case.shard.next["predictions"] == 5
-    assert case.owned.reread == 2
+    assert case.owned.inbox.reread == 2

@@ -11,7 +11,8 @@ import pytest
 
 from stream.config import Config
 from stream.effects import Clock, Record, StoredRecord
-from stream.engine.owned import Owned, Parts
+from stream.engine.owned import Owned
+from stream.engine.parts import Parts
 from stream.engine.placement import Placement
 from stream.shard import Shard
 from stream.telemetry import logs

@@ -1,0 +1,147 @@
+"""What came in of one partition and is not applied yet, and what is applied and not acked yet.
+
+Invariant: slices are taken in the order in which they were fetched since the newest seek, none twice and none after one
+that is missing; records come out from the offset that the shard is waiting for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from stream.effects import SIDES, Record, Side
+from stream.engine import flow
+from stream.engine.flow import SideState
+from stream.engine.slices import Progress, Seek, Slice
+
+APPLY_RECORDS = 8_000
+"""Records of one side per call of the shard: longer calls would hold up the page and the alerts of other shards."""
+
+LOOK_EVERY, LOST_LOOKS = 0.1, 20
+"""A slice that did not come in so many looks, seconds apart, was lost on its way through Faust."""
+
+
+class Inbox:
+    """Both sides of one partition."""
+
+    def __init__(self, taken: Mapping[Side, int | None]) -> None:
+        """`taken` are the offsets of the first records that are not applied; None for a side that is not known."""
+        self.sides: dict[Side, SideState] = {}
+        self.reread = 0
+        """Records that came again below what was taken: a topic was cut or made anew."""
+        self.received: dict[Side, int] = {}
+        """Slices that came since the newest seek."""
+        self._seeks: dict[Side, Seek] = {}
+        self._gap = False
+        self._looks, self._looked = 0, 0.0
+        """Looks in a row that found slices on their way and none that had come; when the last one was."""
+        self._taken = dict(taken)
+        self._slices: dict[Side, deque[tuple[Slice, Callable[[], object]]]] = {side: deque() for side in SIDES}
+        self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
+
+    @property
+    def wanted(self) -> dict[Side, int | None]:
+        """Offsets to read from; None for a side of which nothing was ever seen."""
+        return dict(self._taken)
+
+    def attach(self, seeks: Mapping[Side, Seek]) -> None:
+        """Takes the slices that follow these seeks."""
+        now = time.monotonic()
+        self._seeks = dict(seeks)
+        self.received = dict.fromkeys(SIDES, 0)
+        self._gap, self._looks = False, 0
+        self.sides = {
+            side: SideState(opened=now, taken=self._taken[side] or seek.position, delivered=seek.position)
+            for side, seek in seeks.items()
+        }
+
+    def detach(self) -> None:
+        """Takes no more slices and forgets those not applied; they are read again after the next `attach`."""
+        self._seeks = {}
+        for side in SIDES:
+            self._slices[side].clear()
+        for state in self.sides.values():
+            state.waiting = state.slices = 0
+
+    @property
+    def attached(self) -> bool:
+        """Whether slices are taken."""
+        return bool(self._seeks)
+
+    @property
+    def waiting(self) -> int:
+        """Records that were not applied yet."""
+        return sum(state.waiting for state in self.sides.values())
+
+    def expect(self, part: Slice, side: Side) -> None:
+        """A slice is on its way: until it was applied, the side is not caught up."""
+        if self.attached and part.ticket == self._seeks[side].ticket:
+            self.sides[side].delivered = part.records[-1].offset + 1
+
+    def take(self, part: Slice, side: Side, ack: Callable[[], object]) -> bool:
+        """Takes a slice in; False if it is not the next one after the seek."""
+        if not self.attached or part.ticket != self._seeks[side].ticket:
+            return False
+        if part.number != self.received[side]:
+            self._gap = True
+            return False
+        self.received[side] += 1
+        self._looks = 0
+        self._slices[side].append((part, ack))
+        state = self.sides[side]
+        state.waiting += len(part.records)
+        state.slices += flow.slice_weight(part.records)
+        state.arrived = time.monotonic()
+        return True
+
+    def look(self, side: Side, progress: Progress) -> None:
+        """Learns how far the client has read. Until the slices have come, its position says nothing: a topic with
+        slices on their way would pass for one that is caught up, and the other would go on without it.
+        """
+        state = self.sides[side]
+        state.fetched = progress.position if progress.slices == self.received[side] else None
+        state.highwater = progress.highwater
+
+    def lost(self, now: float) -> bool:
+        """Whether slices were fetched and never came, which Faust does to some around a rebalance.
+
+        A gap says so. Where nothing follows, it is that many looks, some time apart, between which nothing came: a
+        worker that was held up for long has not lost anything.
+        """
+        if not self.attached or all(self.received[side] == self._seeks[side].slices for side in SIDES):
+            self._looks = 0
+        elif now - self._looked >= LOOK_EVERY:
+            self._looks += 1
+            self._looked = now
+        return self.attached and (self._gap or self._looks > LOST_LOOKS)
+
+    def next_records(self) -> dict[Side, list[Record]]:
+        """Takes out what is to be applied next, at most APPLY_RECORDS of each side."""
+        return {side: self._next_of(side) for side in SIDES if self._slices[side]}
+
+    def _next_of(self, side: Side) -> list[Record]:
+        slices, state = self._slices[side], self.sides[side]
+        records: list[Record] = []
+        while slices and (not records or len(records) + len(slices[0][0].records) <= APPLY_RECORDS):
+            part, ack = slices.popleft()
+            state.waiting -= len(part.records)
+            state.slices -= flow.slice_weight(part.records)
+            fresh = part.records
+            if fresh[0].offset < state.taken:
+                self.reread += len(fresh)
+                fresh = [record for record in fresh if record.offset >= state.taken]
+                self.reread -= len(fresh)
+            last = part.records[-1].offset
+            self._unacked[side].append((last, ack))
+            state.taken = max(state.taken, last + 1)
+            self._taken[side] = state.taken
+            records = records + fresh if records else fresh
+        return records
+
+    def ack(self, reached: Mapping[Side, int | None]) -> None:
+        """Acks the slices that lie below these offsets: a checkpoint covers them."""
+        for side in SIDES:
+            unacked = self._unacked[side]
+            while unacked and unacked[0][0] < (reached[side] or 0):
+                unacked.popleft()[1]()
