@@ -15,9 +15,6 @@ from stream.engine import flow
 from stream.engine.flow import SideState
 from stream.engine.slices import Progress, Seek, Slice
 
-APPLY_RECORDS = 8_000
-"""Records of one side per call of the shard: longer calls would hold up the page and the alerts of other shards."""
-
 LOOK_EVERY, LOST_LOOKS = 0.1, 20
 """A slice that did not come in so many looks, seconds apart, was lost on its way through Faust."""
 
@@ -37,7 +34,10 @@ class Inbox:
         self._looks, self._looked = 0, 0.0
         """Looks in a row that found slices on their way and none that had come; when the last one was."""
         self._taken = dict(taken)
-        self._slices: dict[Side, deque[tuple[Slice, Callable[[], object]]]] = {side: deque() for side in SIDES}
+        self._slices: dict[Side, deque[tuple[list[Record], int, Callable[[], object]]]] = {
+            side: deque() for side in SIDES
+        }
+        """What is left of each slice, what it weighs, and how it is acked."""
         self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
 
     @property
@@ -88,10 +88,11 @@ class Inbox:
             return False
         self.received[side] += 1
         self._looks = 0
-        self._slices[side].append((part, ack))
+        weight = flow.slice_weight(part.records)
+        self._slices[side].append((part.records, weight, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
-        state.slices += flow.slice_weight(part.records)
+        state.slices += weight
         state.arrived = time.monotonic()
         return True
 
@@ -116,27 +117,31 @@ class Inbox:
             self._looked = now
         return self.attached and (self._gap or self._looks > LOST_LOOKS)
 
-    def next_records(self) -> dict[Side, list[Record]]:
-        """Takes out what is to be applied next, at most APPLY_RECORDS of each side."""
-        return {side: self._next_of(side) for side in SIDES if self._slices[side]}
+    def next_records(self, most: int) -> dict[Side, list[Record]]:
+        """Takes out what is to be applied next, at most so many of each side."""
+        return {side: self._next_of(side, most) for side in SIDES if self._slices[side]}
 
-    def _next_of(self, side: Side) -> list[Record]:
+    def _next_of(self, side: Side, most: int) -> list[Record]:
         slices, state = self._slices[side], self.sides[side]
         records: list[Record] = []
-        while slices and (not records or len(records) + len(slices[0][0].records) <= APPLY_RECORDS):
-            part, ack = slices.popleft()
-            state.waiting -= len(part.records)
-            state.slices -= flow.slice_weight(part.records)
-            fresh = part.records
-            if fresh[0].offset < state.taken:
-                self.reread += len(fresh)
-                fresh = [record for record in fresh if record.offset >= state.taken]
-                self.reread -= len(fresh)
-            last = part.records[-1].offset
-            self._unacked[side].append((last, ack))
+        while slices and len(records) < most:
+            waiting, weight, ack = slices.popleft()
+            part = waiting
+            if len(part) > most - len(records):
+                part = waiting[: most - len(records)]
+                slices.appendleft((waiting[len(part) :], weight, ack))
+            else:
+                state.slices -= weight
+                self._unacked[side].append((part[-1].offset, ack))
+            state.waiting -= len(part)
+            last = part[-1].offset
+            if part[0].offset < state.taken:
+                self.reread += len(part)
+                part = [record for record in part if record.offset >= state.taken]
+                self.reread -= len(part)
             state.taken = max(state.taken, last + 1)
             self._taken[side] = state.taken
-            records = records + fresh if records else fresh
+            records = records + part if records else part
         return records
 
     def ack(self, reached: Mapping[Side, int | None]) -> None:

@@ -20,6 +20,7 @@ from stream.engine.outbox import PublishFailed
 from stream.engine.parts import Parts
 from stream.engine.shardlike import ShardLike
 from stream.engine.slices import Seek
+from stream.engine.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Owned:
         self.checkpoints = Checkpoints(partition, epoch, shard, self.inbox, parts)
         self.last_apply = 0.0
         self._keeper: asyncio.Task[None] | None = None
+        self._turns = Turns()
 
     @property
     def trouble(self) -> str | None:
@@ -102,12 +104,14 @@ class Owned:
         The clock is read after that: what the shard is being given does not hold it back.
         """
         self.lender.check()
-        records = self.inbox.next_records()
+        records = self.inbox.next_records(self._turns.records)
         count = sum(len(part) for part in records.values())
         begun = time.perf_counter()
         decided = self.shard.apply(records, clock())
         if count:
-            self.parts.timings.apply.observe(time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            self._turns.took(count, seconds)
+            self.parts.timings.apply.observe(seconds)
         self.checkpoints.unsaved += count
         self.last_apply = time.monotonic()
         self.lender.lend()

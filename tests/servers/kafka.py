@@ -138,6 +138,11 @@ class Kafka:
         """host:port"""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        """The broker's process, while it runs."""
+        return self._process.pid if self._process else None
+
     def _java(self, *options: str) -> list[str]:
         return [
             *("java", *options, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),

@@ -22,6 +22,7 @@ from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.owned import Owned
 from stream.engine.parts import Parts
 from stream.engine.slices import Seek, Slice
+from stream.engine.turns import LEAST
 from tests.integration.counting import CountingShard
 
 NOW = Clock(now=1.0)
@@ -184,6 +185,31 @@ async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
     assert not case.give("predictions", 1, 3, ticket=6)
     assert case.give("predictions", 1, 3)
     assert case.owned.inbox.waiting == 1
+
+
+async def test_a_slice_is_cut_for_a_slow_shard_and_acked_when_all_of_it_is_saved(case: Case) -> None:
+    case.owned._turns.took(3, seconds=60.0)
+    assert case.owned._turns.records == LEAST
+    assert case.give("predictions", 1, 3, 2 * LEAST + 10)
+    turns = 0
+    while case.owned.inbox.waiting:
+        assert ("predictions", 2 * LEAST + 12) not in case.acked
+        case.owned.apply(lambda: NOW)
+        await case.owned.checkpoints.save()
+        turns += 1
+    assert turns > 1
+    assert ("predictions", 2 * LEAST + 12) in case.acked
+    assert case.shard.next["predictions"] == 2 * LEAST + 13
+    assert case.shard.sums.repeats == case.shard.sums.skipped == 0
+    assert case.owned.inbox.reread == 0
+
+
+async def test_the_rest_of_a_slice_is_read_again_after_a_seek(case: Case) -> None:
+    case.owned._turns.took(3, seconds=60.0)
+    assert case.give("predictions", 1, 3, 2 * LEAST)
+    case.owned.apply(lambda: NOW)
+    case.owned.inbox.detach()
+    assert case.owned.inbox.wanted == {"predictions": LEAST + 3, "labels": 2}
 
 
 async def test_a_gap_is_missed_at_once(case: Case) -> None:

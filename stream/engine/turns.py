@@ -1,0 +1,34 @@
+"""How many records a shard is given at a time: so few that the page, checkpoints and other shards get their turn soon.
+
+A challenger that needs a millisecond for each outcome would hold up everybody's alerts for as long as a full inbox
+takes it. Cutting slices changes no result: a shard's effects do not depend on how records are cut.
+"""
+
+from __future__ import annotations
+
+MOST, LEAST = 8_000, 50
+"""Records of one side per call of a shard."""
+
+SECONDS = 0.25
+"""What a call should take at most."""
+
+
+class Turns:
+    """The size of one shard's turns, from how long they took.
+
+    >>> turns = Turns()
+    >>> turns.took(8_000, seconds=4.0); turns.records
+    500
+    >>> turns.took(500, seconds=0.1); turns.records
+    750
+    """
+
+    def __init__(self) -> None:
+        self.records = MOST
+
+    def took(self, count: int, seconds: float) -> None:
+        """A turn of `count` records has taken so long."""
+        if seconds > SECONDS:
+            self.records = max(LEAST, int(min(count, self.records) * SECONDS / seconds))
+        elif seconds < SECONDS / 2 and 2 * count >= self.records:
+            self.records = min(MOST, self.records * 3 // 2)
