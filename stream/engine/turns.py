@@ -6,8 +6,8 @@ takes it. Cutting slices changes no result: a shard's effects do not depend on h
 
 from __future__ import annotations
 
-MOST, LEAST = 8_000, 50
-"""Records of one side per call of a shard."""
+FIRST, MOST, LEAST = 500, 8_000, 50
+"""Records of one side per call of a shard, at first, at most and at least."""
 
 SECONDS = 0.25
 """What a call should take at most."""
@@ -17,14 +17,14 @@ class Turns:
     """The size of one shard's turns, from how long they took.
 
     >>> turns = Turns()
-    >>> turns.took(8_000, seconds=4.0); turns.records
-    500
     >>> turns.took(500, seconds=0.1); turns.records
     750
+    >>> turns.took(750, seconds=1.0); turns.records
+    187
     """
 
     def __init__(self) -> None:
-        self.records = MOST
+        self.records = FIRST
 
     def took(self, count: int, seconds: float) -> None:
         """A turn of `count` records has taken so long."""

@@ -42,7 +42,7 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.stop(kill=True)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test reaches."""
     monkeypatch.setattr(flow, "UNSAVED_RECORDS", UNSAVED)
@@ -122,6 +122,7 @@ def served(config: Config, store: str) -> Config:
     return replace(config, checkpoint=kept, http=Http(port=0))
 
 
+@pytest.mark.usefixtures("small")
 async def test_a_store_that_hangs_pauses_reading(kafka: Kafka, redis: RedisServer) -> None:
     config = served(configuration(kafka.address), redis.url)
     await topics.ready(config.kafka)
@@ -150,6 +151,7 @@ async def test_a_store_that_hangs_pauses_reading(kafka: Kafka, redis: RedisServe
     assert len({value for value, _ in alerts}) == traffic.wrong
 
 
+@pytest.mark.usefixtures("small")
 async def test_a_broker_that_hangs_is_waited_for(own_kafka: Kafka, redis: RedisServer) -> None:
     config = served(configuration(own_kafka.address), redis.url)
     await topics.ready(config.kafka)
@@ -193,26 +195,26 @@ def new_slow(partition: int, rows: Iterable[tuple[str, bytes]] | None) -> Counti
 async def test_a_slow_challenger_delays_neither_heartbeats_nor_the_alerts_of_others(kafka: Kafka) -> None:
     config = configuration(kafka.address)
     await topics.ready(config.kafka)
-    async with Traffic(config, models=40, wrong=0.05) as traffic, running(engine(config, shard=new_slow)) as worker:
-        await traffic.send(10)
-        await until(lambda: outcomes(worker) == 10)
-        slow = worker.shards[0]
-        quick = [owned for partition, owned in worker.shards.items() if partition != 0]
-        before = worker.assignor.claim.generation
-
-        def behind(partition: int) -> bool:
-            return any(entry.lag != 0 for entry in worker.view().lag if entry.partition == partition)
-
-        # More work than a session lasts: a heartbeat that waited for it would be missed by the broker.
+    async with Traffic(config, models=40, wrong=0.05) as traffic:
+        # For partition 0 that is more work than a session lasts: a heartbeat that waited for it would be missed.
         await traffic.send(8000)
-        await until(lambda: not any(behind(owned.partition) or owned.shard.outbox for owned in quick), 90)
-        # Their alerts are out, while partition 0 is still at it.
-        assert sum(wrong(worker, owned.partition) for owned in quick) > 0
-        assert behind(0)
-        await until(lambda: outcomes(worker) == traffic.sent, 180)
-        assert worker.assignor.claim.generation == before
-        assert worker.fenced == 0
-        assert worker.shards[0] is slow
+        async with running(engine(config, shard=new_slow)) as worker:
+
+            def behind(partition: int) -> bool:
+                return any(entry.lag != 0 for entry in worker.view().lag if entry.partition == partition)
+
+            await until(lambda: len(worker.shards) == 4)
+            slow = worker.shards[0]
+            quick = [owned for partition, owned in worker.shards.items() if partition != 0]
+            before = worker.assignor.claim.generation
+            await until(lambda: not any(behind(owned.partition) or owned.shard.outbox for owned in quick), 90)
+            # Their alerts are out, while partition 0 is still at it.
+            assert sum(wrong(worker, owned.partition) for owned in quick) > 0
+            assert behind(0)
+            await until(lambda: outcomes(worker) == traffic.sent, 180)
+            assert worker.assignor.claim.generation == before
+            assert worker.fenced == 0
+            assert worker.shards[0] is slow
 
 
 def wrong(worker: Engine, partition: int) -> int:
