@@ -13,7 +13,7 @@ import random
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from stream.configfile.load import load
-from stream.effects import SIDES, Side
+from stream.effects import SIDES, Outgoing, Side
 from stream.engine import topics
 from stream.replay import replay
+from stream.shard import Shard
 from stream.traffic import NEW_YEAR, Event, Traffic, services
 from tests.e2e.program import ROOT, Program, configuration, contents, publish, total, until
 from tests.e2e.sender import Sent
@@ -115,15 +116,30 @@ def told(records: Iterable[bytes], topic: str, end: float) -> set[str]:
     return {json.dumps(record, sort_keys=True) for record in decoded if record[TOLD[topic]] <= end}
 
 
-def replayed(settings: dict[str, Any], events: list[Event], folder: Path) -> tuple[Path, dict[str, Any]]:
-    """What `stream replay` makes of the same events: the folder of its results, and what it counted of each model."""
+class Replayed(msgspec.Struct):
+    """What `stream replay` makes of the same events."""
+
+    counts: dict[str, Any]
+    told: dict[str, list[bytes]]
+    """Lines of its files, by topic."""
+    at_the_end: list[bytes]
+    """What it tells when it knows that nothing comes any more: a worker would tell that with later events."""
+
+
+def replayed(settings: dict[str, Any], events: list[Event], folder: Path) -> Replayed:
     files: dict[Side, list[Path]] = {}
     for side in SIDES:
         files[side] = [folder / f"{side}.jsonl"]
         files[side][0].write_bytes(b"".join(event.value + b"\n" for event in events if event.side == side))
     (folder / "replay.yaml").write_text(json.dumps(settings))
-    summary = replay(load(folder / "replay.yaml"), files, folder / "replayed")
-    return folder / "replayed", {model.model: msgspec.to_builtins(model.counts) for model in summary.view.models}
+    seen: list[list[bytes]] = []
+
+    def see(_shard: Shard, decided: Sequence[Outgoing]) -> None:
+        seen.append([effect.value for effect in decided])
+
+    summary = replay(load(folder / "replay.yaml"), files, folder / "replayed", observer=see)
+    lines = {topic: (folder / "replayed" / f"{topic}.jsonl").read_bytes().splitlines() for topic in TOLD}
+    return Replayed({model.model: msgspec.to_builtins(model.counts) for model in summary.view.models}, lines, seen[-1])
 
 
 async def test_a_backlog_gives_the_same_whatever_is_killed(
@@ -160,10 +176,13 @@ async def test_a_backlog_gives_the_same_whatever_is_killed(
     assert first["alerts"]
     assert first == second
 
-    results, counted = await asyncio.to_thread(replayed, whole, events, tmp_path)
-    assert counted == expected
-    for topic in TOLD:
-        assert told((results / f"{topic}.jsonl").read_bytes().splitlines(), topic, end) == first[topic]
+    again = await asyncio.to_thread(replayed, whole, events, tmp_path)
+    assert again.counts == expected
+    assert told(again.told["alerts"], "alerts", end) == first["alerts"]
+    snapshots = told(again.told["metric-snapshots"], "metric-snapshots", end)
+    assert first["metric-snapshots"] <= snapshots
+    ending = [record for record in again.at_the_end if b'"end"' in record]
+    assert snapshots - first["metric-snapshots"] <= told(ending, "metric-snapshots", end)
 
 
 async def test_live_load_survives_kills_of_two_workers(
