@@ -82,7 +82,7 @@ async def main(broker: str, inputs: str, rate: float, seed: int, partitions: int
     sent, next_event, behind = 0, 0, 0.0
     while True:
         now = time.time()
-        traffic.planting = traffic.planting and not told.is_set()
+        traffic.planting = traffic.planting and not (told.is_set() and traffic.incidents)
         if not traffic.planting and now > traffic.settled_at:
             break
         if next_event == len(events) or events[-1].ts < now + AHEAD / 2:

@@ -31,7 +31,7 @@ from tests.e2e.program import ROOT, Program, configuration, contents, publish, t
 from tests.e2e.sender import Sent
 from tests.faults.cluster import JUDGED, unlawful
 from tests.faults.course import Report, differences, incidents
-from tests.faults.planted import models
+from tests.faults.planted import FIRST, models
 from tests.servers.kafka import Kafka
 
 pytestmark = pytest.mark.real
@@ -203,7 +203,8 @@ async def test_live_load_survives_kills_of_two_workers(
     command = [sys.executable, "-m", "tests.e2e.sender", kafka.address, inputs, str(LOAD), str(SEED)]
     sending = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=ROOT)
     try:
-        await until(lambda: sum(applied(program) for program in running) > 0)
+        # The first incident is near: workers are killed while it begins, is found and ends.
+        await until(lambda: sum(applied(program) for program in running) > LOAD * (FIRST - 5))
         for _ in range(KILLS):
             await asyncio.sleep(chance.uniform(0.0, 3.0))
             victim = running.pop(chance.randrange(2))
