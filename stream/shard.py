@@ -23,13 +23,14 @@ from stream.config import Config
 from stream.due import Dues
 from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, Task, encode, without
-from stream.monitor import snapshots
+from stream.monitor import keeping, lessons, snapshots
 from stream.monitor.baseline import StoredBaseline
 from stream.monitor.columns import picked
 from stream.monitor.estimate import Estimator, StoredEstimator
+from stream.monitor.exchange import Emission, Guesses, Refused, Truths
 from stream.monitor.join import Early, Joined, Waiting
 from stream.monitor.machine import TICK
-from stream.monitor.model import Emission, Guesses, ModelMonitor, Refused, Truths
+from stream.monitor.model import ModelMonitor
 from stream.monitor.normal import Stored
 from stream.monitor.reference import Reference
 from stream.monitor.settled import Block
@@ -159,7 +160,7 @@ class Shard:
         """Brings the rows that are `wanted`, those of them that exist."""
         self.wanted = []
         for name, waiting in self._waiting(rows).items():
-            self._models[name].lend(waiting)
+            keeping.lend(self._models[name], waiting)
             self._touched.add(name)
             self._moved.add(name)
 
@@ -167,7 +168,7 @@ class Shard:
         """Looks at stored rows of waiting predictions: deletes what has expired, takes in what there is room for."""
         for name, waiting in self._waiting(rows).items():
             room = self.config.limits.pending - self.in_memory >= len(waiting)
-            self._models[name].lend(waiting, only_expired=not room)
+            keeping.lend(self._models[name], waiting, only_expired=not room)
             self._touched.add(name)
             self._moved.add(name)
 
@@ -325,8 +326,8 @@ class Shard:
         if learner is None or learner.task != model.task:
             learner = self._new_learner(name, model, model.task)
         features = [payload or {} for payload in lesson.payload or []]
-        actual, incumbent = (model.named(values) for values in (lesson.actual, lesson.predicted))
-        scores = model.scored(lesson.scores)
+        actual, incumbent = (lessons.named(model, values) for values in (lesson.actual, lesson.predicted))
+        scores = lessons.scored(model, lesson.scores)
         for saved in learner.observe(features, actual, incumbent, lesson.ts, scores):
             if saved.artifact:
                 self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
@@ -402,7 +403,7 @@ class Shard:
     def _store_model(self, name: str, delta: Delta) -> None:
         model = self._models[name]
         key = ModelKeys(name)
-        delta.put[key.head] = pack(model.head())
+        delta.put[key.head] = pack(keeping.head(model))
         if model.normal.changed:
             delta.put[key.normal] = pack(model.normal.state())
             model.normal.changed = False
@@ -503,10 +504,12 @@ class Shard:
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
         early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
         head = unpack(Head, parts["model"][""])
-        model.restore(head, sorted(panes, key=lambda pane: pane.index), early, loads)
+        keeping.restore(model, head, sorted(panes, key=lambda pane: pane.index), early, loads)
         for block, content in parts.get("settled", {}).items():
             model.join.settled.restore(block, unpack(Block, content))
-        model.lend({event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()})
+        keeping.lend(
+            model, {event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()}
+        )
         for content in parts.get("learner", {}).values():
             assert model.task is not None
             self._new_learner(name, model, model.task).restore(content)

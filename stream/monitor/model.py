@@ -8,24 +8,24 @@ Invariant: state and emissions after a call are functions of the events and tick
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from stream.config import Limits, Model
-from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal, Scalar, Task
-from stream.monitor import intake, serving, snapshots, turning
+from stream.events import Alert, Prediction, Refusal, Scalar, Task
+from stream.monitor import counted, intake, snapshots, turning
 from stream.monitor.baseline import Baseline
-from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, picked
+from stream.monitor.columns import Floats, Ints, picked
 from stream.monitor.course import Course
 from stream.monitor.estimate import Estimator
+from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
 from stream.monitor.feature_rows import plain
-from stream.monitor.join import Early, Era, Incoming, Join, Joined, Observed, Waiting, as_code, as_number
+from stream.monitor.join import Era, Incoming, Join, Joined, Observed
 from stream.monitor.layout import Layout
 from stream.monitor.look import Flow
 from stream.monitor.machine import TICK
@@ -34,7 +34,7 @@ from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
-from stream.monitor.stored import Counters, Head, Histogram, Measured
+from stream.monitor.stored import Counters, Histogram
 from stream.monitor.vocabulary import MAX_NAME, name_of
 from stream.monitor.watches import Watches
 from stream.monitor.window import Window
@@ -42,69 +42,10 @@ from stream.monitor.window import Window
 Flags = npt.NDArray[np.bool_]
 
 _id, _prediction, _label = attrgetter("id"), attrgetter("prediction"), attrgetter("label")
-_error, _latency_ms = attrgetter("error"), attrgetter("latency_ms")
+_error = attrgetter("error")
 
 RECENT = 50
 """Alerts that a model remembers for the page."""
-
-
-class Emission(Struct):
-    """Something to be published, with the tick that decided it."""
-
-    tick: int
-    record: Alert | MetricSnapshot
-
-
-class Refused(Struct):
-    """A record that decodes and yet means nothing for its model: the row in the call, and why."""
-
-    row: int
-    reason: Refusal
-    detail: str
-
-
-class Applied(Struct):
-    """What a call decided."""
-
-    emissions: list[Emission]
-    predictions: list[Refused]
-    labels: list[Refused]
-    lessons: list[Joined]
-    """Outcomes with their features, for challengers; empty unless the model has some."""
-
-
-class Guesses(Struct):
-    """Predictions of one model in order, n rows."""
-
-    events: list[Prediction]
-    tick: Ints
-    ts: Floats
-    codes: Floats | None = None
-    """The predicted classes; None unless all are classes that the model knows, and none has failed."""
-
-    def part(self, start: int, stop: int | None = None) -> Guesses:
-        """Rows start to stop."""
-        if start == 0 and (stop is None or stop >= len(self.events)):
-            return self
-        codes = None if self.codes is None else self.codes[start:stop]
-        return Guesses(self.events[start:stop], self.tick[start:stop], self.ts[start:stop], codes)
-
-
-class Truths(Struct):
-    """Labels of one model in order, n rows."""
-
-    events: list[Label]
-    tick: Ints
-    ts: Floats
-    codes: Floats | None = None
-    """The observed classes; None unless all are classes that the model knows."""
-
-    def part(self, start: int, stop: int | None = None) -> Truths:
-        """Rows start to stop."""
-        if start == 0 and (stop is None or stop >= len(self.events)):
-            return self
-        codes = None if self.codes is None else self.codes[start:stop]
-        return Truths(self.events[start:stop], self.tick[start:stop], self.ts[start:stop], codes)
 
 
 class ModelMonitor:
@@ -151,8 +92,8 @@ class ModelMonitor:
         """Forgotten panes and what their tallies mean, for whoever wants them and empties this; None: nobody does."""
         self.version: str | None = None
         self.recent: list[Alert] = []
-        self._silences = silences or Silences()
-        self.held = Held(self._silences)
+        self.silences = silences or Silences()
+        self.held = Held(self.silences)
         self.alerts_total: dict[str, int] = {}
         self.resources: dict[str, float] = {}
         """The newest sample of each."""
@@ -182,7 +123,7 @@ class ModelMonitor:
         self.revision += 1
         if self.position < 0:
             first = min(int(rows.tick[0]) for rows in (guesses, truths) if len(rows.tick))
-            self._start(self._pane_at(first))
+            self.start(self.pane_at(first))
         self._recognise(guesses, truths)
         done_p = done_l = 0
         while turn := self._turn(guesses, truths):
@@ -249,7 +190,7 @@ class ModelMonitor:
         if old == turn.task:
             return
         self.layout = Layout(turn.task, max(2, len(self.classes.names)), self.classes.positive)
-        self._begin_era(anew=old is not None)
+        self.begin_era(anew=old is not None)
         if old is None:
             return
         self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
@@ -262,7 +203,7 @@ class ModelMonitor:
         self.changed.update(self.panes)
         self.watches.restart()
 
-    def _begin_era(self, *, anew: bool) -> None:
+    def begin_era(self, *, anew: bool) -> None:
         """Task or segments are other ones: says what numbers mean that are stored from now on."""
         era = Era(self.task, self.spec.segments)
         self.eras = [*self.eras, era] if anew else [*self.eras[:-1], era]
@@ -401,7 +342,7 @@ class ModelMonitor:
             counters.errors += int(np.count_nonzero(failed))
             ok = np.flatnonzero(~failed)
             waiting, who = incoming.take(ok), _picked(events, ok)
-        pane = self._panes_of(waiting.ts)
+        pane = self.panes_of(waiting.ts)
         if len(pane) and int(pane.min()) < self.floor:
             # Their horizon is over: they are known to have come, and that is all.
             late = pane < self.floor
@@ -412,11 +353,11 @@ class ModelMonitor:
         repeats = None
         if len(kept) < len(who):
             again = np.delete(np.arange(len(who)), kept)
-            repeats = waiting.tick[again], self._panes_of(waiting.ts[again])
+            repeats = waiting.tick[again], self.panes_of(waiting.ts[again])
             waiting, who = waiting.take(kept), _picked(who, kept)
-        outcomes = self._outcomes(joined)
+        outcomes = counted.outcomes(self, joined)
         counters.outcomes += len(outcomes)
-        traffic, values = self._traffic(who, waiting, events, incoming, failed)
+        traffic, values = counted.traffic(self, who, waiting, events, incoming, failed)
         traffic.repeats = repeats
         self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
@@ -430,81 +371,6 @@ class ModelMonitor:
         self.baseline.add()
         if self.join.keeps_payload and len(joined.tick):
             self._lessons.append(joined)
-
-    def _outcomes(self, joined: Joined) -> Outcomes:
-        delay = np.maximum(joined.label_ts - joined.ts, 0.0)
-        self.delay.add(delay)
-        return Outcomes(
-            joined.tick,
-            joined.ts,
-            self._panes_of(joined.ts),
-            joined.predicted,
-            joined.actual,
-            joined.weight,
-            joined.scores,
-            joined.segments,
-            delay,
-        )
-
-    def _traffic(
-        self, who: list[Prediction], waiting: Incoming, events: list[Prediction], incoming: Incoming, failed: Flags
-    ) -> tuple[Traffic, Floats]:
-        """Columns of what counts as traffic, and the latencies in seconds (NaN where none came)."""
-        if failed.any():
-            bad = np.flatnonzero(failed)
-            pane = self._panes_of(incoming.ts[bad])
-            bad = bad[pane >= self.floor]
-            extra = incoming.take(bad)
-            order = np.argsort(np.concatenate([waiting.tick, extra.tick]), kind="stable")
-            tick = np.concatenate([waiting.tick, extra.tick])[order]
-            ts = np.concatenate([waiting.ts, extra.ts])[order]
-            segments = np.concatenate([waiting.segments, extra.segments])[order]
-            wrong = np.concatenate([np.zeros(len(waiting), np.bool_), np.ones(len(bad), np.bool_)])[order]
-            everyone = [*who, *_picked(events, bad)]
-            everyone = [everyone[row] for row in order]
-        else:
-            tick, ts, segments, wrong, everyone = (
-                waiting.tick,
-                waiting.ts,
-                waiting.segments,
-                np.zeros(len(waiting), np.bool_),
-                who,
-            )
-        latency, buckets = self._latencies(everyone)
-        good = np.flatnonzero(~wrong)
-        seen = self.normal.rows
-        cells = self.normal.read(who, waiting, self.task, self.classes.names)
-        if (taken := self.normal.rows - seen) > 0:
-            part = slice(taken)
-            self.baseline.extend(waiting.tick[part], waiting.ts[part], complete=self.normal.builder is None)
-        if len(good) < len(everyone):
-            counted = cells
-            cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
-            cells[good] = counted
-        guesses = self.estimator.guessed(waiting.predicted, waiting.scores, self.layout)
-        if guesses is not None and len(good) < len(everyone):
-            counted = guesses
-            guesses = np.full((len(everyone), counted.shape[1]), -1, np.int64)
-            guesses[good] = counted
-        answers = None
-        if self.task is not None:
-            answers = np.full(len(everyone), -1, np.int64)
-            answers[good] = 0 if self.task == "regression" else waiting.predicted.astype(np.int64)
-        samples = serving.read(everyone)
-        if samples is not None:
-            self.resources |= serving.newest(samples)
-        strange = None if self.normal.strange is None else good[self.normal.strange]
-        columns = wrong, buckets, cells, guesses, answers, samples, strange
-        return Traffic(tick, self._panes_of(ts), segments, *columns), latency[good]
-
-    def _latencies(self, events: list[Prediction]) -> tuple[Floats, Ints]:
-        latency = np.array(list(map(_latency_ms, events)), np.float64) / 1000.0
-        known = (latency >= 0) & (latency < 1e6)
-        if known.all():
-            return latency, self.latency.add(latency)
-        buckets = np.full(len(events), -1, np.int64)
-        buckets[known] = self.latency.add(latency[known])
-        return latency, buckets
 
     def _note_version(self, events: list[Prediction]) -> None:
         for event in reversed(events):
@@ -547,21 +413,21 @@ class ModelMonitor:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    def _pane_at(self, tick: int) -> int:
+    def pane_at(self, tick: int) -> int:
         return int(tick * TICK // self.spec.pane)
 
     def _panes_at(self, ticks: Ints) -> Ints:
         panes: Ints = np.floor_divide(ticks * TICK, self.spec.pane).astype(np.int64)
         return panes
 
-    def _panes_of(self, ts: Floats) -> Ints:
+    def panes_of(self, ts: Floats) -> Ints:
         return np.floor_divide(ts, self.spec.pane).astype(np.int64)
 
     def _tick_of(self, pane: int) -> int:
         """The first tick of a pane of the watermark."""
         return math.ceil(pane * self.spec.pane / TICK)
 
-    def _start(self, pane: int) -> None:
+    def start(self, pane: int) -> None:
         self.position = pane
         self.floor = max(0, pane - self.horizon_panes)
         for window in self.windows:
@@ -571,7 +437,7 @@ class ModelMonitor:
         """Event time comes to the start of a tick."""
         if self.position < 0 or tick <= self.tick:
             return
-        target = self._pane_at(tick)
+        target = self.pane_at(tick)
         while self.position < target:
             step = self.position + 1
             if target - step > 2:
@@ -644,160 +510,12 @@ class ModelMonitor:
         self.stale.pop(index, None)
         self.changed.add(index)
 
-    def named(self, values: Floats) -> list[float] | list[str] | list[bool]:
-        """Joined values as a learner wants them: numbers, class names, or for a binary model whether it is the positive
-        class."""
-        if self.task == "regression":
-            numbers: list[float] = values.tolist()
-            return numbers
-        codes = values.astype(np.int64).tolist()
-        if self.task == "binary":
-            return [code == self.classes.positive for code in codes]
-        return [self.classes.names[code] for code in codes]
-
-    def scored(self, scores: Floats) -> list[dict[bool, float]] | list[dict[str, float]] | None:
-        """Joined scores as a learner wants them: by row the probability of each class that has one."""
-        if self.task == "regression":
-            return None
-        if self.task == "binary":
-            return [{True: score, False: 1.0 - score} if 0.0 <= score <= 1.0 else {} for score in scores[:, 0].tolist()]
-        names = self.classes.names
-        return [
-            {name: score for name, score in zip(names, row, strict=False) if not math.isnan(score)}
-            for row in scores.tolist()
-        ]
-
     # -- storing -------------------------------------------------------------------------------------------------
 
     @property
     def watermark(self) -> float | None:
         """How far event time has come, seconds; None before the first event."""
         return None if self.tick < 0 else self.tick * TICK
-
-    def head(self) -> Head:
-        """Everything that is stored in one row."""
-        return Head(
-            task=self.task,
-            firm=self.firm,
-            classes=self.classes.names,
-            positive=self.classes.positive,
-            width=0 if self.layout is None else self.layout.classes,
-            segments=self.segments.names,
-            counters=self.counters,
-            join=(self.join.duplicate_predictions, self.join.duplicate_labels, self.join.settled.early),
-            stale=self.stale,
-            position=self.position,
-            tick=self.tick,
-            floor=self.floor,
-            version=self.version,
-            recent=self.recent,
-            alerts_total=self.alerts_total,
-            latency=self.latency,
-            delay=self.delay,
-            notes=self.notes,
-            last_cell=self.watches.last_cell,
-            watches=self.watches.states(),
-            measured=Measured.by(self.spec),
-            waiting=self.join.waiting,
-            garbage=self.join.garbage,
-            eras=self.eras,
-            held=self.held.alerts,
-            resources=self.resources,
-        )
-
-    def restore(
-        self,
-        head: Head,
-        panes: list[Pane],
-        early: dict[str, Early],
-        loads: Callable[[bytes], Any],
-    ) -> None:
-        """Goes on from a checkpoint; settled ids and the reference are restored apart, waiting predictions are lent.
-
-        Where the configuration has changed what panes mean, they are dropped and measuring begins anew; what waits for
-        its label still waits, and every event still counts once.
-        """
-        same = head.measured == Measured.by(self.spec)
-        regular = head.measured.segments == self.spec.segments
-        self.eras, self.join.era = head.eras, len(head.eras) - 1
-        waiting: dict[int, int] = {}
-        for index, count in head.waiting.items():
-            now = index if same else int(index * head.measured.pane // self.spec.pane)
-            waiting[now] = waiting.get(now, 0) + count
-        self.join.restore_waiting(waiting, head.garbage)
-        self.task, self.firm = head.task, head.firm
-        self.classes = intake.Classes(self.limits.classes, head.classes, head.positive)
-        known = head.segments[1:] if regular else []
-        self.segments = intake.Segments(self.spec.segments, self.limits.segments, known, self.spec.bins)
-        if head.task is not None:
-            self.layout = Layout(head.task, head.width, head.positive)
-        self.counters = head.counters
-        self.join.duplicate_predictions, self.join.duplicate_labels, self.join.settled.early = head.join
-        self.tick, self.version, self.notes = head.tick, head.version, head.notes
-        self.recent, self.alerts_total, self.latency, self.delay = (
-            *(head.recent, head.alerts_total),
-            *(head.latency, head.delay),
-        )
-        self.held, self.resources = Held(self._silences, head.held), head.resources
-        if head.task == "multiclass":
-            self.join.widen(len(head.classes))
-        self.join.restore_early(list(early), list(early.values()))
-        if same:
-            self.stale, self.position, self.floor = head.stale, head.position, head.floor
-            self.panes = {pane.index: pane for pane in panes}
-            for pane in panes:
-                if len(pane.sums.features) not in (0, self.normal.width):
-                    # Counted by another reference.
-                    pane.sums.features, pane.sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
-            for window in self.windows:
-                window.last = self.position
-                window.rebuild(self.panes)
-            self.watches.last_cell = head.last_cell
-        else:
-            self._measure_anew(head, panes)
-        self.watches.restore(head.watches, loads)
-        self.watches.refresh(self)
-
-    def _measure_anew(self, head: Head, panes: list[Pane]) -> None:
-        """The panes that are stored are of another length, or of other segments, or of another task."""
-        note = "the configuration has changed what is measured: metrics and windows begin anew"
-        self.notes = [*(old for old in self.notes if old != note), note]
-        if (head.measured.task, head.measured.positive) != (self.spec.task, self.spec.positive):
-            self.estimator = Estimator()
-        self.gone.update(pane.index for pane in panes)
-        if head.measured.segments != self.spec.segments:
-            self.baseline.whole_only()
-        if (head.measured.task, head.measured.positive) != (self.spec.task, self.spec.positive):
-            self.baseline.restart()
-        if self.position < 0 and self.tick >= 0:
-            self._start(self._pane_at(self.tick))
-        if self.spec.task is not None and self.task is not None:
-            if self.spec.task != self.task:
-                self.join.recode(self.task, self.spec.task, self.classes.vocabulary)
-            self.task = self.spec.task
-        if self.spec.positive is not None:
-            self.classes.positive = self.classes.vocabulary.code(name_of(self.spec.positive))
-        if self.task is not None:
-            self.layout = Layout(self.task, max(2, len(self.classes.names)), self.classes.positive)
-        self._begin_era(anew=True)
-
-    def lend(self, rows: dict[str, Waiting], only_expired: bool = False) -> None:
-        """Takes waiting predictions from the store into memory; those that have expired are deleted."""
-        before = self.floor * self.spec.pane
-        if only_expired:
-            rows = {event_id: row for event_id, row in rows.items() if row.ts < before}
-        self.join.lend(rows, before, self._restated)
-
-    def _restated(self, row: Waiting) -> Waiting:
-        """A stored row in today's numbers."""
-        if row.era == self.join.era:
-            return row
-        era, predicted = self.eras[row.era], row.predicted
-        if era.task != self.task and "regression" in (era.task, self.task):
-            convert = as_number if self.task == "regression" else as_code
-            predicted = convert(predicted, self.classes.vocabulary)
-        segments = row.segments if era.segments == self.spec.segments else self.segments.unknown
-        return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, self.join.era)
 
 
 def _failed(guesses: Guesses) -> Flags:

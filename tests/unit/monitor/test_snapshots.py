@@ -8,7 +8,8 @@ import pytest
 from stream.config import Limits, Model
 from stream.events import Label, Prediction
 from stream.monitor import performance, snapshots
-from stream.monitor.model import Guesses, ModelMonitor, Truths
+from stream.monitor.exchange import Guesses, Truths
+from stream.monitor.model import ModelMonitor
 
 START = 1_700_000_000.0
 

@@ -1,0 +1,107 @@
+"""The columns that are counted: of outcomes, and of predictions as traffic, failed ones too.
+
+Invariant: what fails has no features, score or class to count, but is traffic of its pane and segments.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.events import Prediction
+from stream.monitor import serving
+from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, picked
+from stream.monitor.join import Incoming, Joined
+
+if TYPE_CHECKING:
+    from stream.monitor.model import ModelMonitor
+
+Flags = npt.NDArray[np.bool_]
+
+_latency_ms = attrgetter("latency_ms")
+
+
+def outcomes(m: ModelMonitor, joined: Joined) -> Outcomes:
+    delay = np.maximum(joined.label_ts - joined.ts, 0.0)
+    m.delay.add(delay)
+    return Outcomes(
+        joined.tick,
+        joined.ts,
+        m.panes_of(joined.ts),
+        joined.predicted,
+        joined.actual,
+        joined.weight,
+        joined.scores,
+        joined.segments,
+        delay,
+    )
+
+
+def traffic(
+    m: ModelMonitor,
+    who: list[Prediction],
+    waiting: Incoming,
+    events: list[Prediction],
+    incoming: Incoming,
+    failed: Flags,
+) -> tuple[Traffic, Floats]:
+    """Columns of what counts as traffic, and the latencies in seconds (NaN where none came)."""
+    if failed.any():
+        bad = np.flatnonzero(failed)
+        pane = m.panes_of(incoming.ts[bad])
+        bad = bad[pane >= m.floor]
+        extra = incoming.take(bad)
+        order = np.argsort(np.concatenate([waiting.tick, extra.tick]), kind="stable")
+        tick = np.concatenate([waiting.tick, extra.tick])[order]
+        ts = np.concatenate([waiting.ts, extra.ts])[order]
+        segments = np.concatenate([waiting.segments, extra.segments])[order]
+        wrong = np.concatenate([np.zeros(len(waiting), np.bool_), np.ones(len(bad), np.bool_)])[order]
+        everyone = [*who, *picked(events, bad.tolist())]
+        everyone = [everyone[row] for row in order]
+    else:
+        tick, ts, segments, wrong, everyone = (
+            waiting.tick,
+            waiting.ts,
+            waiting.segments,
+            np.zeros(len(waiting), np.bool_),
+            who,
+        )
+    latency, buckets = _latencies(m, everyone)
+    good = np.flatnonzero(~wrong)
+    seen = m.normal.rows
+    cells = m.normal.read(who, waiting, m.task, m.classes.names)
+    if (taken := m.normal.rows - seen) > 0:
+        part = slice(taken)
+        m.baseline.extend(waiting.tick[part], waiting.ts[part], complete=m.normal.builder is None)
+    if len(good) < len(everyone):
+        counted = cells
+        cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
+        cells[good] = counted
+    guesses = m.estimator.guessed(waiting.predicted, waiting.scores, m.layout)
+    if guesses is not None and len(good) < len(everyone):
+        counted = guesses
+        guesses = np.full((len(everyone), counted.shape[1]), -1, np.int64)
+        guesses[good] = counted
+    answers = None
+    if m.task is not None:
+        answers = np.full(len(everyone), -1, np.int64)
+        answers[good] = 0 if m.task == "regression" else waiting.predicted.astype(np.int64)
+    samples = serving.read(everyone)
+    if samples is not None:
+        m.resources |= serving.newest(samples)
+    strange = None if m.normal.strange is None else good[m.normal.strange]
+    columns = wrong, buckets, cells, guesses, answers, samples, strange
+    return Traffic(tick, m.panes_of(ts), segments, *columns), latency[good]
+
+
+def _latencies(m: ModelMonitor, events: list[Prediction]) -> tuple[Floats, Ints]:
+    latency = np.array(list(map(_latency_ms, events)), np.float64) / 1000.0
+    known = (latency >= 0) & (latency < 1e6)
+    if known.all():
+        return latency, m.latency.add(latency)
+    buckets = np.full(len(events), -1, np.int64)
+    buckets[known] = m.latency.add(latency[known])
+    return latency, buckets
