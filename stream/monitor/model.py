@@ -464,6 +464,7 @@ class ModelMonitor:
     def _enter(self, pane: int) -> None:
         """The watermark enters a pane."""
         self.position = pane
+        self.join.settled.pass_time(pane * self.spec.pane, self.spec.horizon)
         self.estimator.calibrate()
         moved = [window.slide(pane, self.panes) for window in self.windows]
         tick = self._tick_of(pane)

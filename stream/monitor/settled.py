@@ -89,15 +89,35 @@ class Settled:
 
     def add(self, hashes: Hashes, now: float, horizon: float) -> None:
         """Remembers hashes at event time `now` (seconds)."""
-        if not len(hashes):
-            return
-        generation = int(now * (GENERATIONS - 1) / horizon) + self._early
-        newest = max(self._tables, default=generation)
-        generation = max(generation, newest)
-        if generation in self._tables and self._tables[generation].count + len(hashes) > CAPACITY // GENERATIONS:
-            self._early += 1
-            generation += 1
-        self._tables.setdefault(generation, _Table()).add(hashes)
+        generation = self._generation(now, horizon)
+        while len(hashes):
+            table = self._tables.setdefault(generation, _Table())
+            room = CAPACITY // GENERATIONS - table.count
+            if room > 0:
+                table.add(hashes[:room])
+                self._keep(generation, hashes[:room])
+                hashes = hashes[room:]
+            else:
+                self._early += 1
+                generation += 1
+
+    def pass_time(self, now: float, horizon: float) -> None:
+        """Forgets what is old at event time `now`. Called where a pane begins, so that it is the same for any slicing
+        of the events within it."""
+        newest = self._generation(now, horizon)
+        for generation in [g for g in self._tables if g <= newest - GENERATIONS]:
+            del self._tables[generation]
+            for key in [key for key in self._sizes if key[0] == generation]:
+                del self._sizes[key]
+                self._blocks.pop(key, None)
+                self._changed.discard(key)
+                self._gone.add(key)
+
+    def _generation(self, now: float, horizon: float) -> int:
+        return max(int(now * (GENERATIONS - 1) / horizon) + self._early, max(self._tables, default=0))
+
+    def _keep(self, generation: int, hashes: Hashes) -> None:
+        """Puts hashes into blocks to be stored."""
         while len(hashes):
             number = max((n for g, n in self._sizes if g == generation), default=0)
             if self._sizes.get((generation, number), 0) == BLOCK:
@@ -108,16 +128,6 @@ class Settled:
             self._sizes[key] = self._sizes.get(key, 0) + len(hashes[:room])
             self._changed.add(key)
             hashes = hashes[room:]
-        self._forget(generation)
-
-    def _forget(self, newest: int) -> None:
-        for generation in [g for g in self._tables if g <= newest - GENERATIONS]:
-            del self._tables[generation]
-            for key in [key for key in self._sizes if key[0] == generation]:
-                del self._sizes[key]
-                self._blocks.pop(key, None)
-                self._changed.discard(key)
-                self._gone.add(key)
 
     def changes(self) -> tuple[dict[str, Block], list[str]]:
         """Blocks to store and names of blocks to delete since the last call."""
