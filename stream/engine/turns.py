@@ -10,11 +10,11 @@ FIRST, MOST, LEAST = 500, 8_000, 50
 """Records of one side per call of a shard, at first, at most and at least."""
 
 SECONDS = 0.25
-"""What a call should take at most."""
+"""Processor time that a call should take at most."""
 
 
 class Turns:
-    """The size of one shard's turns, from how long they took.
+    """The size of one shard's turns, from the processor time that they took.
 
     >>> turns = Turns()
     >>> turns.took(500, seconds=0.1); turns.records
@@ -27,7 +27,7 @@ class Turns:
         self.records = FIRST
 
     def took(self, count: int, seconds: float) -> None:
-        """A turn of `count` records has taken so long."""
+        """A turn of `count` records has taken so much processor time."""
         if seconds > SECONDS:
             self.records = max(LEAST, int(min(count, self.records) * SECONDS / seconds))
         elif seconds < SECONDS / 2 and 2 * count >= self.records:
