@@ -35,6 +35,8 @@ class Lender:
         self._partition, self._shard, self._parts = partition, shard, parts
         self.trouble: str | None = None
         """Why rows cannot be read, for a person."""
+        self.answered = False
+        """The shard has been answered and has not gone on yet."""
         self._open = False
         self._begun = 0.0
         self._lending: asyncio.Task[None] | None = None
@@ -53,6 +55,11 @@ class Lender:
     def lending(self) -> bool:
         """Whether the shard waits for rows."""
         return self._lending is not None and not self._lending.done()
+
+    def collect(self) -> bool:
+        """Whether the shard has an answer that it has not used yet; it is used now."""
+        answered, self.answered = self.answered, False
+        return answered
 
     def check(self) -> None:
         """Raises what has ended the last reading: a row that cannot be read ends the shard where the engine sees it."""
@@ -77,6 +84,7 @@ class Lender:
                 continue
             self.trouble = None
             self._shard.answer(rows)
+        self.answered = True
         self._parts.wake()
 
     def _stored(self, keys: list[str]) -> dict[str, bytes]:

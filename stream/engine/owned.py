@@ -104,7 +104,8 @@ class Owned:
         The clock is read after that: what the shard is being given does not hold it back.
         """
         self.lender.check()
-        records = self.inbox.next_records(self._turns.records)
+        # After an answer it first applies what it has: new records would have it ask again, and it would never get on.
+        records = {} if self.lender.collect() else self.inbox.next_records(self._turns.records)
         count = sum(len(part) for part in records.values())
         begun, busy = time.perf_counter(), time.thread_time()
         decided = self.shard.apply(records, clock())

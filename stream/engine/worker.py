@@ -261,7 +261,8 @@ class Engine:
                     inbox = owned.inbox
                     if inbox.lost(now):
                         self._partitions.read_again(owned)
-                    quiet = not inbox.waiting and now - owned.last_apply < TICK
+                    idle = not inbox.waiting and not owned.lender.answered
+                    quiet = idle and now - owned.last_apply < TICK
                     if not inbox.attached or owned.lender.lending or quiet:
                         continue
                     self._apply(owned)

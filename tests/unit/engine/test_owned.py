@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
@@ -57,7 +57,7 @@ class Out:
 class Case:
     """One owned partition, and everything around it."""
 
-    def __init__(self, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, threads: ThreadPoolExecutor, kind: type[CountingShard] = CountingShard) -> None:
         self.store, self.out, self.acked = Store(), Out(), list[tuple[Side, int]]()
         ignore = SimpleNamespace(observe=lambda _amount: None)
         parts = Parts(
@@ -71,7 +71,7 @@ class Case:
             budget=1000,
         )
         self.parts = parts
-        self.shard = CountingShard(0, None)
+        self.shard = kind(0, None)
         self.owned = Owned(0, self.store.acquire(0), self.shard, parts)
         self.seeks: dict[Side, Seek] = {side: Seek(ticket=7) for side in SIDES}
         self.owned.inbox.attach(self.seeks)
@@ -210,6 +210,39 @@ async def test_the_rest_of_a_slice_is_read_again_after_a_seek(case: Case) -> Non
     case.owned.apply(lambda: NOW)
     case.owned.inbox.detach()
     assert case.owned.inbox.wanted == {"predictions": LEAST + 3, "labels": 2}
+
+
+class Asking(CountingShard):
+    """Wants a row for every record, and goes on only when it wants none."""
+
+    advanced = 0
+
+    def apply(self, records: Mapping[Side, Sequence[Record]], clock: Clock) -> list[Outgoing]:
+        self.wanted += [f"pending/{record.offset}" for part in records.values() for record in part]
+        self.advanced += not self.wanted
+        return super().apply(records, clock)
+
+    def answer(self, rows: Mapping[str, bytes]) -> None:
+        self.wanted = []
+
+
+async def test_a_shard_that_was_answered_goes_on_before_it_is_given_more(threads: ThreadPoolExecutor) -> None:
+    case = Case(threads, Asking)
+    assert isinstance(case.shard, Asking)
+    for number in range(3):
+        assert case.give("predictions", number, number)
+        case.owned.apply(lambda: NOW)
+        while case.owned.lender.lending:  # noqa: ASYNC110  # it ends by itself
+            await asyncio.sleep(0.001)
+        # The next slice is there before the shard has used its answer.
+        assert case.give("labels", number, number)
+        case.owned.apply(lambda: NOW)
+        assert case.shard.advanced == 2 * number + 1
+        case.owned.apply(lambda: NOW)
+        while case.owned.lender.lending:  # noqa: ASYNC110  # it ends by itself
+            await asyncio.sleep(0.001)
+        case.owned.apply(lambda: NOW)
+        assert case.shard.advanced == 2 * number + 2
 
 
 async def test_a_gap_is_missed_at_once(case: Case) -> None:
