@@ -193,6 +193,8 @@ async def test_live_load_survives_kills_of_two_workers(
     whole = configuration(kafka.address, "undisturbed", inputs, f"sqlite:///{tmp_path}/undisturbed.db")
     for settings in (live, whole):
         settings["models"], settings["defaults"] = models(), {"reference": {"first": 200}}
+        # A grown tree is a megabyte: at this load it is saved every few seconds, not several times in one.
+        settings["models"]["card-fraud-0"]["learn"]["save_every"] = max(200, round(LOAD / 2))
         settings["checkpoint"]["every"] = "500ms"
         (tmp_path / "topics.yaml").write_text(json.dumps(settings))
         await topics.ready(load(tmp_path / "topics.yaml").kafka)
