@@ -7,20 +7,24 @@ takes it. Cutting slices changes no result: a shard's effects do not depend on h
 from __future__ import annotations
 
 FIRST, MOST, LEAST = 500, 8_000, 50
-"""Records of one side per call of a shard, at first, at most and at least."""
+"""Records of one side per call of a shard, at first, at most and at least. A call costs as much as a thousand events
+besides: 500 at a time take twice as long as 8,000 do (`python -m benchmarks.core --slice 500`)."""
 
 SECONDS = 0.25
-"""Processor time that a call should take at most."""
+"""Processor time that a call should take at most; half of it is what is aimed at."""
+
+GROWTH = 8
+"""At most so much larger is a turn than the one before: what comes next may be slower."""
 
 
 class Turns:
     """The size of one shard's turns, from the processor time that they took.
 
     >>> turns = Turns()
-    >>> turns.took(500, seconds=0.1); turns.records
-    750
-    >>> turns.took(750, seconds=1.0); turns.records
-    187
+    >>> turns.took(500, seconds=0.05); turns.records
+    1250
+    >>> turns.took(1250, seconds=1.0); turns.records
+    312
     """
 
     def __init__(self) -> None:
@@ -31,4 +35,5 @@ class Turns:
         if seconds > SECONDS:
             self.records = max(LEAST, int(min(count, self.records) * SECONDS / seconds))
         elif seconds < SECONDS / 2 and 2 * count >= self.records:
-            self.records = min(MOST, self.records * 3 // 2)
+            growth = min(GROWTH, SECONDS / 2 / seconds) if seconds > 0 else GROWTH
+            self.records = min(MOST, int(self.records * growth))
