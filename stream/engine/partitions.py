@@ -70,6 +70,9 @@ class Partitions:
         self.owned: dict[int, Owned] = {}
         self.assigned: frozenset[int] | None = None
         """Partitions that the group gives to this worker; None before the first assignment."""
+        self._ours: frozenset[int] = frozenset()
+        """The same, but none while a rebalance is under way: what is fenced then is not taken back, for it may go to
+        another worker, though the answer to our joining has come already."""
         self.fenced = 0
         """How often another worker had taken a partition."""
         self.reasons: dict[int, str] = {}
@@ -85,6 +88,7 @@ class Partitions:
 
     async def revoke(self) -> None:
         """Every partition is given up before a rebalance, also those that come back."""
+        self._ours = frozenset()
         openings = list(self._openings.values())
         self._openings.clear()
         for task in openings:
@@ -115,7 +119,7 @@ class Partitions:
 
     def assign(self, numbers: frozenset[int]) -> None:
         """Opens what is new, reopens what stayed, forgets what went."""
-        self.assigned = numbers
+        self.assigned = self._ours = numbers
         kept = numbers & self.owned.keys()
         for partition in self.owned.keys() - numbers:
             self._drop(self.owned[partition], fenced=False)
@@ -167,7 +171,7 @@ class Partitions:
     def _lost(self, owned: Owned) -> None:
         """A checkpoint was fenced. If the partition is still ours, it is taken again."""
         self._drop(owned, fenced=True)
-        if not self._closed and owned.partition in (self.assigned or ()):
+        if not self._closed and owned.partition in self._ours:
             self._start(owned.partition, self._open(owned.partition, after=time.monotonic()))
 
     # Opening
@@ -196,6 +200,8 @@ class Partitions:
                 # Fenced though it is ours: only an answered heartbeat proves that it still is.
                 while after is not None and (self._membership.last_answer or 0.0) <= after:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
+                if partition not in self._ours:
+                    return
                 await self._try_to_open(partition)
             except Fenced:
                 self._drop(self.owned[partition], fenced=True)
