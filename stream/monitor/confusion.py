@@ -202,6 +202,15 @@ def divide(part: Floats, whole: Floats) -> Floats:
     return np.where(whole > 0.0, part / np.where(whole > 0.0, whole, 1.0), np.nan)
 
 
+def extremes(values: Floats) -> tuple[Floats, Floats]:
+    """Smallest and largest along the last axis, NaN aside; both NaN where fewer than two are known."""
+    known = ~np.isnan(values)
+    compared = known.sum(axis=-1) >= 2
+    low = np.where(known, values, np.inf).min(axis=-1, initial=np.inf)
+    high = np.where(known, values, -np.inf).max(axis=-1, initial=-np.inf)
+    return np.where(compared, low, np.nan), np.where(compared, high, np.nan)
+
+
 def _ratio(part: float, whole: float) -> float:
     """`divide` of plain numbers."""
     return part / whole if whole > 0.0 else math.nan

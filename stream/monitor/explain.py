@@ -132,8 +132,7 @@ def _spans(panes: int) -> list[int]:
 
 def _means(layout: Layout, tallies: Ints, metric: str | None) -> Means:
     """Of tallies (..., width): errors, or what the metric is a mean of; for regression absolute errors."""
-    weight: Floats = np.multiply(tallies[..., columns.WEIGHT], WEIGHT_UNIT, dtype=np.float64)
-    squares = np.ldexp(exact.to_float(tallies[..., columns.WEIGHT_SQUARES : columns.WEIGHT_SQUARES + 3], 0), -40)
+    weight, squares = columns.weights(tallies)
     worth = weight / np.where(squares > 0, squares, 1.0)
     name = "mae" if layout.task == "regression" else metric
     if name not in MEANS:

@@ -18,10 +18,9 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import Estimated
-from stream.monitor import exact
 from stream.monitor import layout as columns
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
-from stream.monitor.confusion import divide
+from stream.monitor.confusion import divide, extremes
 from stream.monitor.intervals import Interval, wilson
 from stream.monitor.layout import Layout
 from stream.monitor.vocabulary import MISSING, OTHER
@@ -115,9 +114,7 @@ def _rates(layout: Layout, tallies: Ints, minimum: float) -> tuple[Floats, Float
     positive = layout.positive
     total, selected = counts.sum(axis=(-1, -2)), counts[..., positive].sum(axis=-1)
     positives, hits = counts[..., positive, :].sum(axis=-1), counts[..., positive, positive]
-    weight: Floats = np.multiply(tallies[..., columns.WEIGHT], WEIGHT_UNIT, dtype=np.float64)
-    squares = np.ldexp(exact.to_float(tallies[..., columns.WEIGHT_SQUARES : columns.WEIGHT_SQUARES + 3], 0), -40)
-    worth = divide(weight, squares)
+    worth = divide(*columns.weights(tallies))
     worth = np.where(np.isnan(worth), 0.0, worth)
     parts, trials = np.stack([selected, hits, selected - hits]), np.stack([total, positives, total - positives])
     return np.where(trials * worth >= minimum, divide(parts, trials), np.nan), trials, worth
@@ -125,9 +122,5 @@ def _rates(layout: Layout, tallies: Ints, minimum: float) -> tuple[Floats, Float
 
 def _spread(shares: Floats, end: str) -> Floats:
     """The gap between the largest and the smallest of shares (..., groups); NaN where fewer than two are known."""
-    known = ~np.isnan(shares)
-    high = np.where(known, shares, -np.inf).max(axis=-1, initial=-np.inf)
-    low = np.where(known, shares, np.inf).min(axis=-1, initial=np.inf)
-    compared = known.sum(axis=-1) >= 2
-    high, low = np.where(compared, high, np.nan), np.where(compared, low, np.nan)
+    low, high = extremes(shares)
     return high - low if end == "difference" else divide(low, high)

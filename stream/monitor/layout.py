@@ -235,6 +235,13 @@ def _regression(outcomes: Outcomes, units: Ints) -> Iterator[tuple[int | Ints, I
                     yield first + (column + place), digit
 
 
+def weights(tallies: Ints) -> tuple[Floats, Floats]:
+    """Sums of weights and of squared weights (...) of tallies (..., width): Σw and Σw²."""
+    total: Floats = np.multiply(tallies[..., WEIGHT], WEIGHT_UNIT, dtype=np.float64)
+    squares: Floats = np.ldexp(exact.to_float(tallies[..., WEIGHT_SQUARES : WEIGHT_SQUARES + 3], 0), -40)
+    return total, squares
+
+
 def _weighted(column: int, values: Floats, units: Ints) -> Iterator[tuple[int, Ints]]:
     """Sums of values and, two columns on, of their squares, weighted."""
     low, high = exact.multiply(units, _fixed(values, FIXED))

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from stream.events import Prediction
 from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.confusion import extremes
 from stream.monitor.layout import Layout
 
 RESOURCES = ("cpu_percent", "memory_bytes", "disk_bytes")
@@ -150,7 +151,8 @@ def delay_gap(delays: Ints) -> Floats:
     """How much later, in seconds, the labels of one predicted class come than those of another: the largest difference
     of medians, from delays of shape (..., classes, buckets); NaN with fewer than two classes of enough labels."""
     medians = quantile(delays, DELAY_BOUNDS, 0.5)
-    return _gap(np.where(delays.sum(axis=-1) >= LEAST, medians, np.nan))
+    low, high = extremes(np.where(delays.sum(axis=-1) >= LEAST, medians, np.nan))
+    return high - low
 
 
 def coverage_gap(answers: Ints, delays: Ints) -> Floats:
@@ -158,17 +160,8 @@ def coverage_gap(answers: Ints, delays: Ints) -> Floats:
     classes = min(answers.shape[-1], delays.shape[-2])
     predicted, labelled = answers[..., :classes], delays[..., :classes, :].sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _gap(np.where(predicted >= LEAST, labelled / predicted, np.nan))
-
-
-def _gap(values: Floats) -> Floats:
-    """Largest minus smallest along the last axis, NaN aside; NaN with fewer than two."""
-    known = ~np.isnan(values)
-    if values.shape[-1] == 0:
-        return np.full(values.shape[:-1], np.nan)
-    high, low = np.where(known, values, -np.inf).max(axis=-1), np.where(known, values, np.inf).min(axis=-1)
-    with np.errstate(invalid="ignore"):
-        return np.where(known.sum(axis=-1) >= 2, high - low, np.nan)
+        low, high = extremes(np.where(predicted >= LEAST, labelled / predicted, np.nan))
+    return high - low
 
 
 def _rows(array: Ints, rows: int) -> Ints:

@@ -14,7 +14,7 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import Estimated
-from stream.monitor import exact, intervals
+from stream.monitor import intervals
 from stream.monitor import layout as columns
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
 from stream.monitor.confusion import divide
@@ -64,8 +64,7 @@ def interval(layout: Layout, tally: Ints, values: Values, class_names: Sequence[
     total = float(counts.sum())
     if not total > 0:
         return None
-    weight = float(tally[columns.WEIGHT]) * WEIGHT_UNIT
-    squares = float(np.ldexp(exact.to_float(tally[columns.WEIGHT_SQUARES : columns.WEIGHT_SQUARES + 3], 0), -40))
+    weight, squares = (float(each) for each in columns.weights(tally))
     mean, mean_square = float((counts * worth).sum()) / total, float((counts * worth**2).sum()) / total
     return intervals.mean(mean, mean_square, weight * weight / squares)
 
