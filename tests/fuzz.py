@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import resource
 import signal
@@ -50,9 +49,6 @@ from tests.attacks import ATTACKS, START, label, prediction, run
 
 PATIENCE = 20
 """Seconds of processor time for a batch, which usually takes less than one."""
-
-os.environ["RUST_BACKTRACE"] = "0"
-"""A panic of river's Rust part is refused; drawing its call stack would take longer than all else a batch does."""
 
 MEMORY = 6 << 30
 SEED_CONFIGURATIONS = Path(__file__).parent / "unit" / "configurations"

@@ -2,6 +2,8 @@
 
 Invariant: reading never imports or calls anything but river's estimators, plain containers, numbers and random number
 generators. The seal over stored state keeps strangers out; this keeps a stranger who has the key from running code.
+Nor does it take more memory than there are bytes to read: a pickle may name a place in its memo by number, and Python
+makes room for all places below that.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from inspect import isfunction
@@ -55,18 +58,53 @@ _RIVER_MODULE = re.compile(r"river(\.[A-Za-z_]\w*)+")
 _NOT_LEARNERS = frozenset("api checks compat datasets dataviz evaluate stream test_estimators".split())
 """Parts of river that read files, reach the network or wrap other libraries."""
 
+_PROTOCOL = 5
+
+_NOT_WRITTEN = frozenset("PUT BINPUT LONG_BINPUT".split())
+"""Opcodes that `dumps` never writes, for its protocol numbers places in the memo by counting."""
+
+_LENGTHS = {
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+"""Bytes of the length that an argument begins with, by what pickletools says of it."""
+
+_STOP = ord(pickle.STOP)
+
+
+_REFUSED, _COUNTED, _LINE, _TWO_LINES = 0, -10, -1, -2
+
+
+def _step(code: pickletools.OpcodeInfo) -> int:
+    """How far it is to the next opcode. Not above zero: that has to be read; less _COUNTED are the bytes that say."""
+    if code.name in _NOT_WRITTEN:
+        return _REFUSED
+    if code.arg is None:
+        return 1
+    if code.arg.n == pickletools.UP_TO_NEWLINE:
+        return _TWO_LINES if code.arg is pickletools.stringnl_noescape_pair else _LINE
+    return _COUNTED - _LENGTHS[code.arg.n] if code.arg.n in _LENGTHS else 1 + code.arg.n
+
+
+_STEPS = [_REFUSED] * 256
+for _code in pickletools.opcodes:
+    _STEPS[ord(_code.code)] = _step(_code)
+
 _WITH_METHODS = frozenset({("random", "Random"), ("builtins", "str")})
 """What else than river's classes a pickled bound method may belong to."""
 
 
 def dumps(value: object) -> bytes:
     """The object as bytes that `loads` reads."""
-    return pickle.dumps(value, protocol=5)
+    return pickle.dumps(value, protocol=_PROTOCOL)
 
 
 def loads(pickled: bytes) -> Any:
     """The object that was pickled. Raises StateRefused when the bytes name anything that is not a learner's part."""
     try:
+        _look_through(pickled)
         return _Reader(io.BytesIO(pickled)).load()
     except StateRefused:
         raise
@@ -78,6 +116,26 @@ def loads(pickled: bytes) -> Any:
             f"a stored learner cannot be read ({type(error).__name__}: {error}): it is damaged, or river has changed "
             "since; rebuild the shard from Kafka with `stream reset`"
         ) from error
+
+
+def _look_through(pickled: bytes) -> None:
+    """Raises UnpicklingError for an opcode that is none, or that `dumps` does not write."""
+    at, end, steps = 0, len(pickled), _STEPS
+    while at < end:
+        code = pickled[at]
+        step = steps[code]
+        if step > 0:
+            if code == _STOP:
+                return
+            at += step
+        elif step < _COUNTED:
+            first = at + 1 + _COUNTED - step
+            at = first + int.from_bytes(pickled[at + 1 : first], "little")
+        elif step == _REFUSED:
+            raise pickle.UnpicklingError(f"no stored learner has the opcode {pickled[at : at + 1]!r} (at {at})")
+        else:
+            for _ in range(-step):
+                at = pickled.find(b"\n", at) + 1 or end
 
 
 class _Reader(pickle.Unpickler):

@@ -151,6 +151,23 @@ def test_a_refusal_names_what_was_found_and_what_to_do() -> None:
         loads(dumps(linear_model.LogisticRegression())[:-20])
 
 
+@pytest.mark.parametrize("put", [b"p4194304\n", b"r" + (1 << 22).to_bytes(4, "little"), b"q\xff"])
+def test_a_place_in_the_memo_that_takes_more_memory_than_the_pickle_is_refused(put: bytes) -> None:
+    for pickled in (b"\x80\x05N" + put + b".", b"c\n\n" + put + b".", b"\x80\x05\x8c\x01rI1\n" + put + b"."):
+        with pytest.raises(StateRefused, match="no stored learner has the opcode"):
+            loads(pickled)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+        lambda held: st.lists(held) | st.dictionaries(st.text(), held) | st.tuples(held, held),
+    )
+)
+def test_what_is_written_is_read(value: object) -> None:
+    assert loads(dumps([value, value])) == [value, value]
+
+
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(noise: bytes) -> None:
     try:
