@@ -1,7 +1,7 @@
 """What may be fetched, and what a shard is told about the topics: decided from plain numbers.
 
 Invariant: records in memory are bounded whatever the store, the broker or one of the two topics does; and a topic is
-called caught up only when everything the broker is known to have was applied.
+called caught up only when everything was applied that the broker had when the other topic's records were asked for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ takes to fetch, for then the order of a backlog would depend on it."""
 IDLE = 5.0
 """Seconds of silence of a caught-up shard after which the wall clock moves its event time on."""
 
-_OTHER: dict[Side, Side] = {"predictions": "labels", "labels": "predictions"}
+FRESH = 1.0
+"""Seconds for which it holds what a broker has said of the end of a partition. It is asked again after a tenth of
+that; one that does not answer may have anything."""
+
+OTHER: dict[Side, Side] = {"predictions": "labels", "labels": "predictions"}
 
 
 class SideState(Struct):
@@ -65,6 +69,12 @@ class SideState(Struct):
     """Slices in the inbox, by `slice_weight`."""
     arrived: float = 0.0
     """When records last came, or could not come because we held them back."""
+    asked: float = 0.0
+    """When the broker was asked for what it has answered last, `highwater` with it; 0 before the first answer."""
+    heard: float = 0.0
+    """Since when its answers have come without a break."""
+    given: float = 0.0
+    """When the broker was asked for the newest records that were given to the shard."""
 
     @property
     def caught_up(self) -> bool:
@@ -75,21 +85,43 @@ class SideState(Struct):
 
 
 def behind(sides: Mapping[Side, SideState], now: float) -> frozenset[Side]:
-    """The sides with records that the broker has and the shard has not; they hold the other side back."""
-    return frozenset(
-        side
-        for side, state in sides.items()
-        if not state.caught_up
-        and (state.highwater is None or state.waiting or now - max(state.arrived, state.opened) < SILENT)
-    )
+    """The sides that have records which the shard has not, or may have; they hold the other side back."""
+    return frozenset(side for side, state in sides.items() if _holds(state, sides[OTHER[side]], now))
 
 
-def clock(sides: Mapping[Side, SideState], now: float, wall: float, broker_answers: bool) -> Clock:
-    """What the shard is told. It is idle only while the broker answers: silence of a lost broker is no silence."""
+def _holds(state: SideState, other: SideState, now: float) -> bool:
+    if state.highwater is None or state.waiting:
+        return True
+    if not state.caught_up:
+        return now - max(state.arrived, state.opened) < SILENT
+    known = state.asked >= other.given and now - state.asked < FRESH
+    return not known and _may_answer(state, now)
+
+
+def _may_answer(state: SideState, now: float) -> bool:
+    return now - max(state.asked, state.opened) < SILENT
+
+
+def too_new(asked: float, other: SideState, now: float) -> bool:
+    """Whether records that were asked for then must wait for an answer about the other topic that is as new.
+
+    That one seems to be caught up, and with newer records given to the shard nobody would know any more whether it is:
+    where they come all the time and from another broker, its answers would always be older.
+    """
+    return other.caught_up and other.asked < asked and _may_answer(other, now)
+
+
+def clock(sides: Mapping[Side, SideState], now: float, wall: float) -> Clock:
+    """What the shard is told. Silence is what brokers answer: one that is away may be sent what we do not see, and once
+    it is back, whoever sends has to find it first."""
     lagging = behind(sides, now)
-    quiet = all(now - max(state.arrived, state.opened) >= IDLE for state in sides.values())
-    idle = broker_answers and not lagging and quiet and all(state.caught_up for state in sides.values())
+    idle = not lagging and all(_silent(state, now) for state in sides.values())
     return Clock(now=wall, behind=lagging, idle=idle)
+
+
+def _silent(state: SideState, now: float) -> bool:
+    quiet = now - max(state.arrived, state.opened, state.heard) >= IDLE
+    return state.caught_up and now - state.asked < FRESH and quiet
 
 
 class Load(Struct):
@@ -123,5 +155,5 @@ def held(
         for side in SIDES
         if sides[side].waiting >= INBOX_RECORDS
         or sides[side].slices >= INBOX_SLICES
-        or (buffered.get(side, 0) >= BUFFERED_RECORDS and _OTHER[side] in lagging)
+        or (buffered.get(side, 0) >= BUFFERED_RECORDS and OTHER[side] in lagging)
     )

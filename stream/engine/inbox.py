@@ -10,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct
+
 from stream.effects import SIDES, Record, Side
 from stream.engine import flow
 from stream.engine.flow import SideState
@@ -17,6 +19,15 @@ from stream.engine.slices import Progress, Seek, Slice
 
 LOOK_EVERY, LOST_LOOKS = 0.1, 20
 """A slice that did not come in so many looks, seconds apart, was lost on its way through Faust."""
+
+
+class _Waiting(Struct):
+    """What is left of a slice."""
+
+    records: list[Record]
+    asked: float
+    weight: int
+    ack: Callable[[], object]
 
 
 class Inbox:
@@ -34,10 +45,7 @@ class Inbox:
         self._looks, self._looked = 0, 0.0
         """Looks in a row that found slices on their way and none that had come; when the last one was."""
         self._taken = dict(taken)
-        self._slices: dict[Side, deque[tuple[list[Record], int, Callable[[], object]]]] = {
-            side: deque() for side in SIDES
-        }
-        """What is left of each slice, what it weighs, and how it is acked."""
+        self._slices: dict[Side, deque[_Waiting]] = {side: deque() for side in SIDES}
         self._unacked: dict[Side, deque[tuple[int, Callable[[], object]]]] = {side: deque() for side in SIDES}
 
     @property
@@ -89,7 +97,7 @@ class Inbox:
         self.received[side] += 1
         self._looks = 0
         weight = flow.slice_weight(part.records)
-        self._slices[side].append((part.records, weight, ack))
+        self._slices[side].append(_Waiting(part.records, part.asked, weight, ack))
         state = self.sides[side]
         state.waiting += len(part.records)
         state.slices += weight
@@ -103,6 +111,9 @@ class Inbox:
         state = self.sides[side]
         state.fetched = progress.position if progress.slices == self.received[side] else None
         state.highwater = progress.highwater
+        if progress.asked - state.asked >= flow.FRESH:
+            state.heard = progress.asked
+        state.asked = max(state.asked, progress.asked)
 
     def lost(self, now: float) -> bool:
         """Whether slices were fetched and never came, which Faust does to some around a rebalance.
@@ -117,22 +128,35 @@ class Inbox:
             self._looked = now
         return self.attached and (self._gap or self._looks > LOST_LOOKS)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to be applied now."""
+        now = time.monotonic()
+        return any(self._goes(side, now) for side in SIDES)
+
+    def _goes(self, side: Side, now: float) -> bool:
+        slices = self._slices[side]
+        return bool(slices) and not flow.too_new(slices[0].asked, self.sides[flow.OTHER[side]], now)
+
     def next_records(self, most: int) -> dict[Side, list[Record]]:
         """Takes out what is to be applied next, at most so many of each side."""
-        return {side: self._next_of(side, most) for side in SIDES if self._slices[side]}
+        now = time.monotonic()
+        return {side: self._next_of(side, most, now) for side in SIDES if self._goes(side, now)}
 
-    def _next_of(self, side: Side, most: int) -> list[Record]:
+    def _next_of(self, side: Side, most: int, now: float) -> list[Record]:
         slices, state = self._slices[side], self.sides[side]
         records: list[Record] = []
-        while slices and len(records) < most:
-            waiting, weight, ack = slices.popleft()
-            part = waiting
+        while len(records) < most and self._goes(side, now):
+            first = slices[0]
+            part = first.records
             if len(part) > most - len(records):
-                part = waiting[: most - len(records)]
-                slices.appendleft((waiting[len(part) :], weight, ack))
+                part = first.records[: most - len(records)]
+                first.records = first.records[len(part) :]
             else:
-                state.slices -= weight
-                self._unacked[side].append((part[-1].offset, ack))
+                slices.popleft()
+                state.slices -= first.weight
+                self._unacked[side].append((part[-1].offset, first.ack))
+            state.given = max(state.given, first.asked)
             state.waiting -= len(part)
             last = part[-1].offset
             if part[0].offset < state.taken:

@@ -25,6 +25,8 @@ class Slice(Struct, frozen=True):
     number: int
     """Of the slices with this ticket, from 0: Faust drops messages around a rebalance, and a gap shows it."""
     records: list[Record]
+    asked: float = 0.0
+    """Monotonic time of the request that they are the answer to."""
 
 
 class Seek(Struct):
@@ -43,6 +45,8 @@ class Progress(Struct, frozen=True):
     highwater: int | None = None
     """The partition's end in the broker's last answer."""
     slices: int = 0
+    asked: float = 0.0
+    """Monotonic time of the request that this was the answer to: what came later, it does not know of."""
 
 
 class Feed(Protocol):

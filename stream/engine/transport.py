@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer
@@ -70,6 +70,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         super().__init__(*args, **kwargs)
         self.seeks: dict[TP, Seek] = {}
         self._ticket = 0
+        self._asked: dict[TP, float] = {}
+        """When the request was sent that was answered last, by partition."""
         self._drains_begun = self._drains_ended = 0
 
     @property
@@ -94,12 +96,30 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        self._note_answers(self._ensure_consumer()._fetcher)
         self._watch = self._feed.membership.watch(self._ensure_consumer())
 
     async def on_thread_stop(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
         await super().on_thread_stop()
+
+    def _note_answers(self, fetcher: Any) -> None:
+        """Notes of every answer when it was asked for; a partition that was answered with an error was not answered."""
+        fetch: Callable[[Any, int, Any], Awaitable[bool]] = fetcher._proc_fetch_request
+
+        async def noted(assignment: Any, node: int, request: Any) -> bool:
+            asked = time.monotonic()
+            tps = [TP(topic, part[0]) for topic, parts in request.topics for part in parts]
+            states = {tp: assignment.state_value(TopicPartition(*tp)) for tp in tps}
+            for state in states.values():
+                state.timestamp = None
+            arrived = await fetch(assignment, node, request)
+            # Nothing else runs on this thread in between: records of this answer are drained after that.
+            self._asked.update((tp, asked) for tp, state in states.items() if state.timestamp is not None)
+            return arrived
+
+        fetcher._proc_fetch_request = noted
 
     async def seek_to(self, offsets: Mapping[TP, int | None]) -> None:
         """Seeks; None is the group's committed offset, or the beginning if it has none. See `seeks` for the result."""
@@ -178,7 +198,8 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
     def _slice(self, tp: TopicPartition, records: list[Record]) -> Slice:
         seek = self.seeks.setdefault(TP(tp.topic, tp.partition), Seek(0))
         number, seek.slices = seek.slices, seek.slices + 1
-        return Slice(tp.topic, tp.partition, seek.ticket, number, records)
+        asked = self._asked.get(TP(tp.topic, tp.partition), 0.0)
+        return Slice(tp.topic, tp.partition, seek.ticket, number, records, asked)
 
     def progress(self, tp: TP) -> Progress:
         """Called on another thread, so what is read while records are drained is not believed."""
@@ -189,12 +210,14 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
         seek = self.seeks.get(tp)
         if seek is None or assignment is None or not assignment.active or partition not in assignment.tps:
             return Progress()
+        # Before the end: an answer that comes in between makes it seem older than it is, not newer.
+        asked = self._asked.get(tp, 0.0)
         ended = self._drains_ended
         state = assignment.state_value(partition)
         position = state.position if state.has_valid_position else None
         slices = seek.slices
         settled = ended == self._drains_begun
-        return Progress(position if settled else None, state.highwater, slices)
+        return Progress(position if settled else None, state.highwater, slices, asked)
 
 
 class SliceConsumer(driver.Consumer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -231,7 +232,9 @@ async def test_the_topic_ahead_is_paused_while_the_other_is_behind(
             consumer,
             "progress",
             lambda tp: (
-                Progress(0, 99, received["labels"]) if tp.topic == labels else Progress(1, 1, received["predictions"])
+                Progress(0, 99, received["labels"], time.monotonic())
+                if tp.topic == labels
+                else Progress(1, 1, received["predictions"], time.monotonic())
             ),
         )
         assert not worker.wants(config.kafka.topics.predictions, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream.effects import SIDES, Channel, Clock, Outgoing, Side, StoredRecord
+from stream.effects import SIDES, Channel, Outgoing, Side, StoredRecord
 from stream.engine import flow
 from stream.engine.flow import Load, SideState
 
@@ -13,7 +13,9 @@ NOW = 1000.0
 
 def side(**changes: float | None) -> SideState:
     """A topic of which everything was applied, silent for a minute."""
-    state = SideState(opened=NOW - 100, fetched=50, delivered=50, highwater=50, taken=50, waiting=0, arrived=NOW - 60)
+    state = SideState(
+        opened=NOW - 100, fetched=50, delivered=50, highwater=50, taken=50, waiting=0, arrived=NOW - 60, asked=NOW
+    )
     for name, value in changes.items():
         setattr(state, name, value)
     return state
@@ -35,18 +37,53 @@ def sides(predictions: SideState | None = None, labels: SideState | None = None)
         ({"waiting": 3}, True),
         ({"delivered": 60, "fetched": 60, "highwater": 60, "arrived": NOW}, True),  # on its way to the inbox
         ({"fetched": 52, "highwater": 52}, False),  # the last two offsets are control records
+        ({"asked": NOW - 2}, True),  # its broker does not answer, and may have been sent something
+        ({"asked": NOW - 61}, False),  # for too long
+        ({"asked": 0.0}, False),
+        ({"asked": 0.0, "opened": NOW - 1}, True),  # what was known before is not known to hold
     ],
 )
 def test_behind(changes: dict[str, float | None], behind: bool) -> None:
     assert ("labels" in flow.behind(sides(labels=side(**changes)), NOW)) == behind
 
 
-def test_idle_only_when_both_are_caught_up_and_silent_and_the_broker_answers() -> None:
-    assert flow.clock(sides(), NOW, 5.0, True) == Clock(now=5.0, behind=frozenset(), idle=True)
-    assert not flow.clock(sides(), NOW, 5.0, False).idle
-    assert not flow.clock(sides(labels=side(arrived=NOW - 1)), NOW, 5.0, True).idle
-    assert not flow.clock(sides(side(highwater=51)), NOW, 5.0, True).idle
-    assert not flow.clock(sides(side(opened=NOW - 1), side(opened=NOW - 1)), NOW, 5.0, True).idle
+def test_an_end_that_is_older_than_what_the_other_topic_has_given_is_none() -> None:
+    """Both were asked for a moment ago: one of them, with an answer, and once more since."""
+    old, new = side(asked=NOW - 0.2), side(asked=NOW - 0.1, given=NOW - 0.1)
+    assert flow.behind(sides(new, old), NOW) == {"labels"}
+    assert flow.behind(sides(old, new), NOW) == {"predictions"}
+    assert not flow.behind(sides(new, side(asked=NOW - 0.1)), NOW)
+
+
+@pytest.mark.parametrize(
+    ("other", "waits"),
+    [
+        ({"asked": NOW - 0.2}, True),
+        ({"asked": NOW - 0.1}, False),  # the same answer
+        ({"asked": NOW - 0.2, "highwater": 51}, False),  # it holds the others back as it is
+        ({"asked": NOW - 61}, False),  # it may never answer
+    ],
+)
+def test_records_wait_for_an_answer_about_the_other_topic_that_is_as_new(other: dict[str, float], waits: bool) -> None:
+    assert flow.too_new(NOW - 0.1, side(**other), NOW) == waits
+
+
+@pytest.mark.parametrize(
+    ("changes", "idle"),
+    [
+        ({}, True),
+        ({"arrived": NOW - 1}, False),
+        ({"highwater": 51}, False),
+        ({"opened": NOW - 1}, False),
+        ({"asked": NOW - 2}, False),  # its broker does not answer: silence of a lost broker is no silence
+        ({"asked": NOW - 61}, False),
+        ({"heard": NOW - 1}, False),  # it answers again: who sends may not have found it yet
+        ({"heard": NOW - 6}, True),
+    ],
+)
+def test_idle_only_when_both_are_caught_up_and_were_heard_to_be_silent(changes: dict[str, float], idle: bool) -> None:
+    assert flow.clock(sides(labels=side(**changes)), NOW, 5.0).idle == idle
+    assert flow.clock(sides(side(**changes)), NOW, 5.0).idle == idle
 
 
 def test_the_topic_ahead_is_held_while_the_other_has_records_to_come() -> None:
