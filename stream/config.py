@@ -185,6 +185,17 @@ class Silence(Struct, frozen=True, forbid_unknown_fields=True):
     reason: str = ""
 
 
+class Renewal(Struct, frozen=True, forbid_unknown_fields=True):
+    """The present as the new normal: a model's predictions from a moment on are its reference."""
+
+    model: str
+    at: Moment
+    """Event time."""
+    first: Positive | None = None
+    """How many predictions. None: as many as the model's `reference` says, or 1,000."""
+    reason: str = ""
+
+
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds on what input can make us remember. What exceeds one is counted and folded into `__other__`."""
 
@@ -236,6 +247,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, Model] = field(default_factory=dict)
     unknown_models: UnknownModels = "monitor"
     silences: tuple[Silence, ...] = ()
+    references: tuple[Renewal, ...] = ()
+    """References that are taken anew while the model runs."""
     max_skew: Duration = HOUR
     """Seconds that an event time may be ahead of the broker's append time; further ahead is refused."""
     limits: Limits = field(default_factory=Limits)

@@ -7,7 +7,7 @@ with a reason from `Refusal`, so that nothing downstream checks again. `schemas/
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, cast
 
@@ -302,6 +302,15 @@ def seconds(ts: float | str) -> float:
     if not math.isfinite(value) or not 0 <= value < 253402300800:
         raise ValueError(f"{ts!r} is not a time between 1970 and 9999")
     return value
+
+
+def instant(seconds: float) -> str:
+    """Event time as RFC 3339 text.
+
+    >>> instant(60.5)
+    '1970-01-01T00:01:00.500Z'
+    """
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def schema(record: type[Struct], name: str) -> dict[str, Any]:

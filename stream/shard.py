@@ -24,7 +24,7 @@ from stream.due import Dues
 from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, Task, encode, without
 from stream.monitor import keeping, lessons, snapshots
-from stream.monitor.baseline import StoredBaseline
+from stream.monitor.baseline import Baseline, StoredBaseline
 from stream.monitor.columns import picked
 from stream.monitor.estimate import Estimator, StoredEstimator
 from stream.monitor.exchange import Emission, Guesses, Refused, Truths
@@ -33,6 +33,7 @@ from stream.monitor.machine import TICK
 from stream.monitor.model import ModelMonitor
 from stream.monitor.normal import Stored
 from stream.monitor.reference import Reference
+from stream.monitor.renewals import Renewals
 from stream.monitor.settled import Block
 from stream.monitor.silences import Silences
 from stream.monitor.stored import Head, StoredPane
@@ -75,10 +76,12 @@ class Shard:
         config: Config,
         references: Mapping[str, Reference] | None = None,
         silences: Silences | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
-        """`silences` may be shared: what is put into them holds from then on."""
+        """`silences` and `renewals` may be shared: what is put into them holds from then on."""
         self.partition, self.config = partition, config
         self._silences = silences or Silences(config.silences)
+        self._renewals = renewals or Renewals(config.references)
         self._references = references or {}
         segmented = any(spec.segments for spec in (config.defaults, *config.models.values()))
         guess = Prediction if segmented else without(Prediction, "attributes")
@@ -93,7 +96,7 @@ class Shard:
         self._dues = Dues()
         self._moved: set[str] = set()
         """Models that may be due at another time than was noted."""
-        self._silenced = self._silences.revision
+        self._told = self._silences.revision, self._renewals.revision
         self._dead_letters: dict[str, int] = {}
         self._events = 0
         self._sequence = 0
@@ -266,8 +269,9 @@ class Shard:
             if len(guessed) >= BUSY:
                 self._expect(model, predictions, int(guessed[-1]))
         time = limit * TICK
-        if self._silences.revision != self._silenced:
-            self._silenced = self._silences.revision
+        told = self._silences.revision, self._renewals.revision
+        if told != self._told:
+            self._told = told
             self._moved.update(self._models)
         for name in self._moved:
             self._dues.note(name, self._models[name].due)
@@ -305,12 +309,14 @@ class Shard:
                 self.config.unknown_models == "dead-letter" or len(self._models) >= self.config.limits.models
             ):
                 return None
-            model = ModelMonitor(
-                name, self.config.model(name), self.config.limits, self._references.get(name), self._silences
-            )
+            model = self._new_model(name)
             model.parted = [] if self.parts_kept else None
             self._models[name] = model
         return model
+
+    def _new_model(self, name: str) -> ModelMonitor:
+        spec, reference = self.config.model(name), self._references.get(name)
+        return ModelMonitor(name, spec, self.config.limits, reference, self._silences, self._renewals)
 
     def _new_learner(self, name: str, model: ModelMonitor, task: Task) -> Learner:
         from stream.learning.learner import Learner  # river's learners take long to import, and most models have none
@@ -436,29 +442,21 @@ class Shard:
         rows: Iterable[tuple[str, bytes]],
         references: Mapping[str, Reference] | None = None,
         silences: Silences | None = None,
+        renewals: Renewals | None = None,
     ) -> Shard:
         """The shard that wrote these rows; rows of waiting predictions (`rows.PENDING`) may come later.
 
         Raises StateRefused for rows that are not such.
         """
         try:
-            return cls._restored(partition, config, rows, references, silences)
+            return cls(partition, config, references, silences, renewals)._restored(rows)
         except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise StateRefused(
                 f"stored rows of shard {partition} do not fit each other ({type(error).__name__}: {error}): rebuild it "
                 f"from Kafka with `stream reset --shard {partition}`"
             ) from error
 
-    @classmethod
-    def _restored(
-        cls,
-        partition: int,
-        config: Config,
-        rows: Iterable[tuple[str, bytes]],
-        references: Mapping[str, Reference] | None,
-        silences: Silences | None,
-    ) -> Shard:
-        shard = cls(partition, config, references, silences)
+    def _restored(self, rows: Iterable[tuple[str, bytes]]) -> Shard:
         models: dict[str, dict[str, dict[str, bytes]]] = {}
         whole = False
         for row, content in rows:
@@ -468,20 +466,20 @@ class Shard:
             elif part == HEAD:
                 found = unpack(Formatted, content).format
                 if found != FORMAT:
-                    raise other_format(partition, found)
-                shard._restore_head(unpack(ShardHead, content))
+                    raise other_format(self.partition, found)
+                self._restore_head(unpack(ShardHead, content))
                 whole = True
             else:
-                shard.outbox.append(unpack(Outgoing, content))
-        if not whole and (models or shard.outbox):
+                self.outbox.append(unpack(Outgoing, content))
+        if not whole and (models or self.outbox):
             raise StateRefused(
-                f"stored state of shard {partition} has no head row, so it is not whole: rebuild it from Kafka with "
-                f"`stream reset --shard {partition}`"
+                f"stored state of shard {self.partition} has no head row, so it is not whole: rebuild it from Kafka "
+                f"with `stream reset --shard {self.partition}`"
             )
-        shard.outbox.sort(key=lambda each: each.seq)
+        self.outbox.sort(key=lambda each: each.seq)
         for name, parts in models.items():
-            shard._restore_model(name, parts)
-        return shard
+            self._restore_model(name, parts)
+        return self
 
     def _restore_head(self, head: ShardHead) -> None:
         self._predictions.restore(head.next[0], head.reached[0])
@@ -490,12 +488,11 @@ class Shard:
         self._dead_letters, self._arrived, self._idle_from = head.dead_letters, head.arrived, head.idle_from
 
     def _restore_model(self, name: str, parts: dict[str, dict[str, bytes]]) -> None:
-        model = ModelMonitor(
-            name, self.config.model(name), self.config.limits, self._references.get(name), self._silences
-        )
-        self._models[name] = model
+        model = self._models[name] = self._new_model(name)
         self._moved.add(name)
         same = all(model.normal.restore(unpack(Stored, content)) for content in parts.get("normal", {}).values())
+        if model.normal.since > -math.inf:
+            model.baseline = Baseline(model.normal.since)
         for content in parts.get("baseline", {}).values() if same else ():
             if model.baseline.given is None:
                 model.baseline.restore(unpack(StoredBaseline, content))

@@ -125,6 +125,12 @@ class ModelView(Struct):
     label_delay_seconds: Buckets
     reference: str
     """What the reference is, in words: `first 1000 predictions (640 seen)`."""
+    reference_version: str | None = None
+    """None while there is none."""
+    reference_since: float | None = None
+    """Event time of the first prediction that it is made of; None while that is not known."""
+    renewals: int = 0
+    """How often it was taken anew on command."""
     challengers: list[ChallengerView] = field(default_factory=list)
     resources: dict[str, float] = field(default_factory=dict)
     """The newest sample of the serving process."""

@@ -16,6 +16,7 @@ import msgspec
 from stream.config import Checkpoint, Config, Kafka, Model, Reference
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, Problem, choice
+from stream.configfile.renewalchecks import check_renewals
 from stream.configfile.rulechecks import check_rules
 from stream.configfile.silencechecks import check_silences
 from stream.configfile.tree import Tree
@@ -71,6 +72,7 @@ def check(config: Config, tree: Tree, reader: Reader, folder: FilePath) -> tuple
         report(("unknown_models",), "found dead-letter and no models: every event would be refused")
 
     check_silences(config, report)
+    check_renewals(config, report)
     specs: dict[str, Model] = {}
     for name, model in {"": config.defaults, **config.models}.items():
         path: Path = ("models", name) if name else ("defaults",)

@@ -1,4 +1,4 @@
-"""`stream status`: asks a worker's HTTP API what it knows and prints it."""
+"""A worker's HTTP API for commands: asks what it knows and prints it (`stream status`), or tells it something."""
 
 from __future__ import annotations
 
@@ -32,24 +32,42 @@ def url_of(http: Http) -> str:
 
 def fetch(url: str, token: str | None = None) -> dict[str, Any]:
     """What the worker at a URL knows. Raises NoAnswer. The token, if any, goes there and nowhere else."""
-    where = f"{url.rstrip('/')}/api/status"
+    return _ask(url, "/api/status", None, token)
+
+
+def tell(url: str, path: str, said: object, token: str | None = None) -> dict[str, Any]:
+    """Tells the worker at a URL something. Raises NoAnswer, also when it refuses, with its words."""
+    return _ask(url, path, json.dumps(said).encode(), token)
+
+
+def _ask(url: str, path: str, body: bytes | None, token: str | None) -> dict[str, Any]:
+    where = f"{url.rstrip('/')}{path}"
     if not where.startswith(("http://", "https://")):
         raise NoAnswer(f"found {url}, expected a URL that begins with http:// or https://")
-    request = urllib.request.Request(where)  # noqa: S310 - only http, see above
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(where, body, headers)  # noqa: S310 - only http, see above
     if token:
         # Not sent on to where a redirect points.
         request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 - only http, see above
-            body: dict[str, Any] = json.load(answer)
-            return body
+            found: dict[str, Any] = json.load(answer)
+            return found
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.UNAUTHORIZED:
             raise NoAnswer(f"the worker at {where} wants its token: set http.token or {TOKEN_VARIABLE}") from None
-        raise NoAnswer(f"the worker at {where} answers {error.code} {error.reason}") from None
+        raise NoAnswer(f"the worker at {where} answers {error.code} {error.reason}{_words(error)}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise NoAnswer(f"no worker answers at {where}: {reason}") from None
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    """What the worker says of a request that it refuses."""
+    try:
+        return f": {safe(str(json.load(error)['error']))}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def show(console: Console, status: dict[str, Any]) -> None:
@@ -68,6 +86,8 @@ def show(console: Console, status: dict[str, Any]) -> None:
     if models:
         console.print(models_table(models))
     for model in models:
+        if model["renewals"]:
+            console.print(Text(f"  {safe(model['model'], 60)}: reference: {safe(model['reference'])}"), highlight=False)
         for note in model["notes"]:
             console.print(Text(f"  {safe(model['model'], 60)}: {safe(note)}", "yellow"), highlight=False)
     firing = [alert for model in models for alert in model["alerts"] if alert["state"] == "firing"]

@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 from stream.config import Rule
 from stream.events import Alert, AlertKind, AlertState, Explanation, Span
 from stream.monitor.change import INTERVAL, is_change
-from stream.monitor.machine import TICK, Transition
+from stream.monitor.machine import TICK, Reason, Transition
 from stream.monitor.occurrences import GUARD_QUIET, QUIET
 from stream.monitor.watch import FEATURE_SIGNAL, METRICS, PREDICTION, budget, counted, kind, named, signal_of
 
@@ -116,12 +116,13 @@ def identity(fingerprint: str, started_at: float, state: AlertState, sequence: i
 def summary(subject: Subject, transition: Transition, evidence: Evidence) -> str:
     """One sentence with the numbers, for a person who sees nothing else.
 
-    >>> from stream.monitor.machine import Reason
     >>> rule = Rule(name="low", metric="accuracy", below=0.9, window=3600.0)
     >>> fired = Transition("firing", 51000.0, 50700.0, 0.8712, 1204, 0.9, Reason.HELD)
     >>> summary(Subject("fraud", rule), fired, Evidence(lower=0.853, upper=0.887))
     'accuracy of fraud fell to 0.8712 (95 % 0.853–0.887) over 1 h, below 0.9, since 14:05 UTC (1,204 outcomes)'
     """
+    if transition.reason is Reason.RENEWED:
+        return _renewed(subject)
     if subject.rule.absent is not None:
         return _absence(subject, transition)
     if subject.rule.guard is not None:
@@ -178,6 +179,17 @@ def _change(subject: Subject, transition: Transition) -> str:
     after = number(transition.value, before)
     found = f"({detector}, value {transition.samples:,})"
     return f"{what} {verb} from {number(before)} to {after} at {_clock(transition)} {found}"
+
+
+def _renewed(subject: Subject) -> str:
+    rule = subject.rule
+    if rule.detector is not None:
+        what = f"{rule.detector.rpartition('.')[2]} on {_signal(subject)}"
+    elif rule.guard is not None:
+        what = f"the guard on {subject.feature or rule.guard} of {_owner(subject)}"
+    else:
+        what = _watched(subject)
+    return f"{what}: the present was accepted as normal, and the reference is taken anew"
 
 
 def _guarded(subject: Subject, transition: Transition, evidence: Evidence) -> str:

@@ -46,6 +46,7 @@ class StoredBaseline(Struct):
     until: float
     tick: int
     complete: bool
+    since: float = -math.inf
 
 
 class Measured(Struct):
@@ -60,7 +61,9 @@ class Measured(Struct):
 class Baseline:
     """The sums of one model's reference."""
 
-    def __init__(self) -> None:
+    def __init__(self, since: float = -math.inf) -> None:
+        """`since`: event time from which on predictions may belong to the reference."""
+        self.since = since
         self.window = Window(math.inf, 2 * _ALWAYS)
         self.window.last = _ALWAYS
         """A window over all of time: what is put into it stays."""
@@ -78,7 +81,7 @@ class Baseline:
         """What the present chunk adds."""
         self._known: dict[tuple[str, str], Measured] = {}
         """What has been asked since the sums changed."""
-        self.changed = False
+        self.changed = since > -math.inf
         """It has to be stored again."""
 
     @property
@@ -99,7 +102,8 @@ class Baseline:
         come."""
         if self.given is not None:
             return
-        outcomes = course.outcomes.ts <= self.until
+        ts = course.outcomes.ts
+        outcomes = (ts >= self.since) & (ts <= self.until)
         traffic = course.traffic.tick <= (_ALWAYS if collecting else self.tick)
         if outcomes.any() or traffic.any():
             self.course = course.part(np.flatnonzero(traffic), np.flatnonzero(outcomes))
@@ -169,13 +173,14 @@ class Baseline:
         width = 0 if layout is None else layout.classes
         positive = None if m.task != "binary" else m.classes.positive_name
         segments = m.segments.names
-        span = self.began, self.until, self.tick, self.complete
+        span = self.began, self.until, self.tick, self.complete, self.since
         return StoredBaseline(m.task, m.classes.names, width, positive, segments, sums, *span)
 
     def restore(self, stored: StoredBaseline) -> None:
         """Goes on from a checkpoint."""
         self.window.sums = stored.sums.pane().sums
         self.began, self.until, self.tick, self.complete = stored.began, stored.until, stored.tick, stored.complete
+        self.since = stored.since
         self.window.seconds = max(self.until - self.began, TICK)
         self.changed, self._known = False, {}
 

@@ -38,7 +38,7 @@ def scheme(subject: Subject, spec: Model, m: ModelMonitor) -> Scheme | None:
     assert rule.guard is not None
     gamma = budget(rule) * _sharers(rule, spec, m)
     seed = int(subject.fingerprint, 16)
-    common = Scheme("numbers", gamma, rule.direction, rule.tolerance, spec.reference.first or FIRST, seed)
+    common = Scheme("numbers", gamma, rule.direction, rule.tolerance, m.normal.first or FIRST, seed)
     if rule.guard in OF_TASK:
         if m.task is None or (m.task == "regression" and rule.guard != "loss"):
             return None

@@ -54,6 +54,7 @@ def head(m: ModelMonitor) -> Head:
         eras=m.eras,
         held=m.held.alerts,
         resources=m.resources,
+        renewed=m.renewed,
     )
 
 
@@ -90,7 +91,7 @@ def restore(
         *(head.recent, head.alerts_total),
         *(head.latency, head.delay),
     )
-    m.held, m.resources = Held(m.silences, head.held), head.resources
+    m.held, m.resources, m.renewed = Held(m.silences, head.held), head.resources, head.renewed
     if head.task == "multiclass":
         m.join.widen(len(head.classes))
     m.join.restore_early(list(early), list(early.values()))

@@ -149,6 +149,8 @@ class Look:
             reference = np.broadcast_to(normal, len(self.course.ticks))[at].copy()
             if baseline.given is None:
                 reference[self.course.ticks[at] < baseline.tick] = np.nan
+            if self._reaches_back(watch):
+                reference[:] = np.nan
 
         def spread(row: int) -> tuple[Interval | None, Interval | None]:
             assert found is not None
@@ -159,6 +161,10 @@ class Look:
             return mine, values.interval(name, found.names, found.tallies[same], *kept)
 
         return _bounded(rule, seen, reference, spread)
+
+    def _reaches_back(self, watch: Watch) -> bool:
+        """Whether the window takes in predictions of the time before the reference was taken anew."""
+        return self.m.windows[watch.window].first * self.m.spec.pane < self.m.baseline.since
 
     def _estimated(self, watch: Watch, name: str, segment: int) -> Seen | None:
         """What calibrated scores say of a metric, at the ticks at which drift is judged."""
@@ -212,6 +218,8 @@ class Look:
                     observed[rows] = reference.distance(test, m.classes.names, counts[rows])
             if m.baseline.given is None:
                 observed[self.course.ticks < m.baseline.tick] = np.nan
+            if self._reaches_back(watch):
+                observed[:] = np.nan
         return Seen(self.course.ends, observed, tallies[:, OUTCOMES])
 
     def _quality(self, watch: Watch, name: str) -> Seen | None:

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     QUIET = "the detector found no further change"
     ABSENT = "nothing came"
     RETURNED = "events came again"
+    RENEWED = "the reference was taken anew"
     WITHIN = "the value is inside the bound"
     HOLDING = "the hold time has not passed"
     COOLDOWN = "the cooldown has not passed"

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET
 
-from stream.config import Limits, Model
+from stream.config import Limits, Model, Renewal
 from stream.events import Alert, Prediction, Refusal, Scalar, Task
-from stream.monitor import counted, intake, snapshots, turning
+from stream.monitor import counted, intake, renewals, snapshots, turning
 from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, picked
 from stream.monitor.course import Course
@@ -32,9 +32,10 @@ from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, Pane
 from stream.monitor.reference import Reference
+from stream.monitor.renewals import Renewals
 from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
-from stream.monitor.stored import Counters, Histogram
+from stream.monitor.stored import Counters, Histogram, Renewed
 from stream.monitor.vocabulary import MAX_NAME, name_of
 from stream.monitor.watches import Watches
 from stream.monitor.window import Window
@@ -58,6 +59,7 @@ class ModelMonitor:
         limits: Limits,
         reference: Reference | None = None,
         silences: Silences | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self.name, self.spec, self.limits = name, spec, limits
         self.counters = Counters()
@@ -71,6 +73,8 @@ class ModelMonitor:
         self.baseline = Baseline()
         if reference is not None and reference.measured is not UNSET:
             self.baseline.give(reference.measured)
+        self.renewals = renewals or Renewals()
+        self.renewed = Renewed()
         self.estimator = Estimator()
         self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
         self.eras = [Era(None, spec.segments)]
@@ -151,7 +155,11 @@ class ModelMonitor:
         """Event time at which something may happen though no event comes; infinite when nothing will."""
         waits = self.panes or self.join.early
         pane = (self.position + 1) * self.spec.pane if waits else math.inf
-        return min(pane, self.watches.due, self.held.due(self.tick * TICK))
+        renewal = self._renewal
+        return min(
+            *(pane, self.watches.due, self.held.due(self.tick * TICK)),
+            math.inf if renewal is None or self.position < 0 else renewals.tick_of(renewal, self.tick) * TICK,
+        )
 
     # -- the task ------------------------------------------------------------------------------------------------
 
@@ -226,7 +234,19 @@ class ModelMonitor:
     # -- rows ----------------------------------------------------------------------------------------------------
 
     def _count(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
-        """Counts rows of one task, pane by pane of the watermark."""
+        """Counts rows of one task, in parts between which the reference is taken anew."""
+        while renewal := self._renewal:
+            tick = renewals.tick_of(renewal, self.tick)
+            p, q = (int(np.searchsorted(rows.tick, tick)) for rows in (guesses, truths))
+            if p == len(guesses.tick) and q == len(truths.tick):
+                break
+            self._count_part(guesses.part(0, p), truths.part(0, q), applied, skip_p, skip_l)
+            self._pass(tick)
+            guesses, truths, skip_p, skip_l = guesses.part(p), truths.part(q), skip_p + p, skip_l + q
+        self._count_part(guesses, truths, applied, skip_p, skip_l)
+
+    def _count_part(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
+        """Counts rows of one task and one reference, pane by pane of the watermark."""
         pane_p, pane_l = (self._panes_at(rows.tick) for rows in (guesses, truths))
         for pane in np.union1d(pane_p, pane_l).tolist():
             self._pass(self._tick_of(pane))
@@ -433,7 +453,23 @@ class ModelMonitor:
         for window in self.windows:
             window.slide(pane, self.panes)
 
+    @property
+    def _renewal(self) -> Renewal | None:
+        """The next one to be taken."""
+        return self.renewals.after(self.name, self.renewed.at)
+
     def _pass(self, tick: int) -> None:
+        """Event time comes to the start of a tick, and the reference is taken anew where that is due."""
+        while self.position >= 0 and (renewal := self._renewal):
+            begins = renewals.tick_of(renewal, self.tick)
+            if begins > tick:
+                break
+            self._move(begins)
+            self._alert(self.watches.renew(self))
+            renewals.begin(self, renewal)
+        self._move(tick)
+
+    def _move(self, tick: int) -> None:
         """Event time comes to the start of a tick."""
         if self.position < 0 or tick <= self.tick:
             return

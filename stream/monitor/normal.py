@@ -6,12 +6,14 @@ the predictions behind them.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from msgspec import Struct
 
 from stream.config import FeatureKind, Limits, Model
 from stream.config import Reference as References
-from stream.events import Prediction, Scalar, Task
+from stream.events import Prediction, Scalar, Task, instant
 from stream.monitor import reference as references
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.features import FeatureLayout
@@ -31,6 +33,9 @@ class Stored(Struct):
     new: dict[str, int]
     made_by: tuple[References, dict[str, FeatureKind] | None]
     """What the configuration said about the reference and the features."""
+    first: int | None = None
+    """Predictions that a reference taken anew is made of."""
+    since: float = -math.inf
 
 
 class Normal:
@@ -40,8 +45,12 @@ class Normal:
         self._spec, self._limits = spec, limits
         self.reference = given
         self.layout = None if given is None else FeatureLayout(given)
-        first = spec.reference.first
-        self.builder = ReferenceBuilder(first, spec.features, limits) if given is None and first is not None else None
+        self.first = spec.reference.first
+        """Predictions that it is made of, or is to be; None: as many as a file has."""
+        self.since = -math.inf
+        """Event time since which it is taken anew; -inf: it is what the configuration says."""
+        new = given is None and self.first is not None
+        self.builder = self._new_builder() if new else None
         self.by_class: bool | None = None if given is None else _is_by_class(given)
         """The output watched is the predicted class, for want of a score."""
         self.new: dict[str, int] = {}
@@ -81,8 +90,24 @@ class Normal:
         if self.reference is not None:
             return f"{self.reference.source}, version {self.reference.version}"
         if self.builder is not None:
-            return f"first {self.builder.first} predictions ({self.builder.rows} seen)"
+            return f"{self._source(self.builder.first)} ({self.builder.rows} seen)"
         return "none"
+
+    def renew(self, first: int, since: float) -> None:
+        """The next predictions are the reference; there is none until they have come."""
+        self.reference = self.layout = self.by_class = self.strange = self._flaws = None
+        self.new = {}
+        self.first, self.since, self.changed = first, since, True
+        self.builder = self._new_builder()
+
+    def _new_builder(self) -> ReferenceBuilder:
+        assert self.first is not None
+        return ReferenceBuilder(self.first, self._spec.features, self._limits)
+
+    def _source(self, first: int) -> str:
+        if self.since == -math.inf:
+            return f"first {first} predictions"
+        return f"first {first} predictions since {instant(self.since)}"
 
     def read(self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str]) -> Ints:
         """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1."""
@@ -92,7 +117,7 @@ class Normal:
             taken = self.builder.add(features, self._outputs(rows, task, classes))
             self.changed = True
             if self.builder.full:
-                self.reference = self.builder.finish(f"first {self.builder.first} predictions")
+                self.reference = self.builder.finish(self._source(self.builder.first))
                 self.layout, self.builder = FeatureLayout(self.reference), None
         if self.layout is None:
             return np.empty((len(events), 0), np.int64)
@@ -127,12 +152,15 @@ class Normal:
         """For a checkpoint."""
         reference = None if self.reference is None else references.to_bytes(self.reference)
         builder = None if self.builder is None else self.builder.state()
-        return Stored(reference, builder, self.by_class, self.new, (self._spec.reference, self._spec.features))
+        made_by, taken = (self._spec.reference, self._spec.features), (self.first, self.since)
+        return Stored(reference, builder, self.by_class, self.new, made_by, *taken)
 
     def restore(self, stored: Stored) -> bool:
         """Goes on from a checkpoint, unless the configuration says otherwise now: then the reference begins anew."""
         if stored.made_by != (self._spec.reference, self._spec.features):
             return False
+        if stored.since > -math.inf and stored.first is not None:
+            self.renew(stored.first, stored.since)
         self.by_class, self.new = stored.by_class, stored.new
         if stored.reference is not None and self.reference is None:
             self.reference = references.from_bytes(stored.reference)

@@ -5,6 +5,7 @@ Invariant: a snapshot is a function of its pane's sums, the reference and the ca
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -147,6 +148,9 @@ def view(m: ModelMonitor) -> ModelView:
         latency_seconds=_buckets(m.latency),
         label_delay_seconds=_buckets(m.delay),
         reference=m.normal.words,
+        reference_version=None if m.normal.reference is None else m.normal.reference.version,
+        reference_since=m.baseline.began if m.baseline.began < math.inf else None,
+        renewals=m.renewed.count,
         resources=dict(m.resources),
         notes=_notes(m),
     )

@@ -5,6 +5,7 @@ Invariant: `model.restore(model.changes())` is a model that behaves as the one t
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 
 import numpy as np
@@ -117,6 +118,14 @@ class Measured(Struct, frozen=True):
         return cls(spec.pane, spec.segments, spec.task, spec.positive)
 
 
+class Renewed(Struct, frozen=True):
+    """What of renewals of its reference a model has taken."""
+
+    count: int = 0
+    at: float = -math.inf
+    """The moment that the last one names."""
+
+
 class Head(Struct):
     """Everything of a model but its panes, waiting events, settled ids, reference and challengers."""
 
@@ -150,3 +159,4 @@ class Head(Struct):
     """Firing alerts that a silence holds back."""
     resources: dict[str, float] = field(default_factory=dict)
     """The newest sample of each."""
+    renewed: Renewed = field(default_factory=Renewed)

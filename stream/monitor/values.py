@@ -5,6 +5,7 @@ Invariant: every name in `watch.METRICS` and `watch.SIGNALS` has its value here.
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,12 @@ def signal(name: str, flow: Flow, m: ModelMonitor, segment: str) -> tuple[Floats
             observed = difference if name == "error" else np.abs(difference)
         else:
             observed = (difference != 0).astype(np.float64)
-        return _of(observed, outcomes.tick, outcomes.segments, code)
+        ticks, where = outcomes.tick, outcomes.segments
+        if m.normal.since > -math.inf:
+            # Outcomes of predictions before the reference was taken anew say nothing of what is normal now.
+            fresh = outcomes.ts >= m.normal.since
+            observed, ticks, where = observed[fresh], ticks[fresh], where[fresh]
+        return _of(observed, ticks, where, code)
     if name == "latency":
         return _of(flow.latency * 1000.0, waiting.tick, waiting.segments, code)
     if name == "score":

@@ -27,7 +27,7 @@ from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.guards import Guard
 from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, ends_of
-from stream.monitor.machine import TICK, Phase, RuleState, Transition
+from stream.monitor.machine import TICK, Event, Phase, Reason, RuleState, Transition, step
 from stream.monitor.occurrences import Detection, scan_absence, scan_detections
 from stream.monitor.stored import WatchState
 from stream.monitor.watch import LABEL, METRICS, kind, named, signal_of
@@ -118,7 +118,10 @@ class Watches:
                 fitted = defaults.fitted(rule, feature, m.normal.reference)
                 subject = Subject(self._model, fitted, segment, feature, of[rule.name])
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
-                watch.subject = subject  # its bound depends on the reference, which may be new
+                if watch.rule != fitted:
+                    # Its bound depends on the reference, which may be new.
+                    watch.subject, watch.made_for = subject, made_for(fitted)
+                watch.subject = subject
                 self._list.append(watch)
         self._composites, self._plan = composites(self._list), planned(self._list)
         self._note_due()
@@ -252,6 +255,23 @@ class Watches:
             self._moves += [Move(each.time, watch, each.state == "firing") for each in transitions]
         return [build(watch.subject, transition, look.evidence(watch, transition)) for transition in transitions]
 
+    def renew(self, m: ModelMonitor) -> list[Alert]:
+        """The reference is taken anew: alerts that compare with the old one end, detectors and guards begin anew."""
+        alerts: list[Alert] = []
+        look, time = Look(None, None, m, NO_SAMPLES), m.tick * TICK
+        for watch in self._list:
+            if not compares(watch.rule):
+                continue
+            sent: list[Transition] = []
+            step(watch.state, Event.FALSE, time, Reason.RENEWED, sent)
+            alerts += self._alerts(watch, sent, look)
+            watch.state, watch.guard, watch.guarded = RuleState(), None, None
+            watch.detector = Detector.of(watch.rule) if watch.detector is not None else None
+        alerts += self._together(time, look)
+        self._seen = ()
+        self._note_due()
+        return alerts
+
     # -- storing -------------------------------------------------------------------------------------------------
 
     def restart(self) -> None:
@@ -286,6 +306,13 @@ def made_for(rule: Rule) -> str:
     told: dict[str, Any] = msgspec.to_builtins(structs.replace(rule, severity="info"))
     said = {key: value for key, value in told.items() if key not in LATER or value is not None}
     return blake2b(msgspec.json.encode(said, order="sorted"), digest_size=8).hexdigest()
+
+
+def compares(rule: Rule) -> bool:
+    """Whether a rule compares with the reference, or with what was before."""
+    if rule.metric is not None:
+        return is_change(rule) or (rule.metric in METRICS and METRICS[rule.metric].per_feature)
+    return rule.feature is not None or rule.guard is not None or rule.detector is not None
 
 
 def kind_of(rule: Rule, listed: Sequence[Rule]) -> AlertKind:

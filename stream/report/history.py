@@ -96,6 +96,14 @@ class Timeline:
         self._layout: Layout | None = None
         self._closed = -1
         """Panes up to this one have told their estimates."""
+        self._renewals = 0
+
+    def compare(self, renewals: int) -> None:
+        """Forgets features counted on the bins of a reference that was taken anew since; `renewals`: how often."""
+        if renewals != self._renewals:
+            self._renewals = renewals
+            for sums in self.sums.values():
+                sums.features = np.zeros(0, np.int64)
 
     def estimated(self, pane: int, told: dict[str, Estimated]) -> None:
         """Takes what was estimated of a pane, the first time."""
@@ -201,6 +209,8 @@ class Recorder:
         """Sees the shard after a slice."""
         for name, model in shard.models.items():
             parted = model.parted or []
+            if model.renewed.count:
+                self._timeline(name, model).compare(model.renewed.count)
             for pane, layout in parted:
                 self._timeline(name, model).add(pane, layout)
             parted.clear()

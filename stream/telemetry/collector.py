@@ -164,6 +164,10 @@ def _counts(model: ModelView, add: Add) -> None:
     add(names.WATERMARK, model.watermark, name)
     if model.version is not None:
         add(names.VERSION, 1, name, model.version)
+    if model.reference_version is not None:
+        add(names.REFERENCE, 1, name, model.reference_version)
+    add(names.SINCE, model.reference_since, name)
+    add(names.RENEWALS, model.renewals, name)
     for (rule, severity), count in model.alerts_total.items():
         add(names.ALERTS, count, name, rule, severity)
 

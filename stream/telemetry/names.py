@@ -111,6 +111,26 @@ VERSION = Definition(
     "stream_model_version_info", "info", ("model", "version"), "Version of the newest prediction.", "none"
 )
 
+REFERENCE = Definition(
+    "stream_reference_info", "info", ("model", "version"), "Version of the reference.", "none", contract=False
+)
+SINCE = Definition(
+    "stream_reference_since_timestamp_seconds",
+    "gauge",
+    ("model",),
+    "Event time of the first prediction of the reference, since 1970.",
+    "seconds",
+    contract=False,
+)
+RENEWALS = Definition(
+    "stream_reference_renewals_total",
+    "counter",
+    ("model",),
+    "How often the reference was taken anew on command.",
+    "renewals",
+    contract=False,
+)
+
 LATENCY = Definition(
     "stream_prediction_latency_seconds", "histogram", ("model",), "Time a model took to predict, as it says.", "seconds"
 )
@@ -162,6 +182,7 @@ VIEWED: tuple[Definition, ...] = (
     PREDICTIONS, LABELS, OUTCOMES, ERRORS, DUPLICATES, EXPIRED, DEAD_LETTERS, ALERTS, CHECKPOINTS, FENCED,
     METRIC, METRIC_LOWER, METRIC_UPPER, ESTIMATE, FAIRNESS, COVERAGE, DRIFT, MISSING, FIRING, SILENCED, RESOURCE,
     PENDING, WATERMARK, LAG, SHARDS, VERSION, LATENCY, DELAY, READY, INTERVAL, BUFFERED, PARTITIONS, CHALLENGER,
+    REFERENCE, SINCE, RENEWALS,
 )  # fmt: skip
 """Read from a WorkerView at scrape time."""
 
