@@ -24,6 +24,7 @@ from stream.checkpoint.port import Store, StoreUnavailable
 from stream.checkpoint.seal import Seal, secret_for
 from stream.config import Config
 from stream.engine.artifacts import Artifacts
+from stream.engine.renewing import Renewing
 from stream.engine.shardlike import NewShard, ShardLike
 from stream.engine.silencing import Silencing
 from stream.engine.topics import TopicProblem
@@ -45,7 +46,7 @@ FAILED, BAD_USAGE = 1, 2
 STOP_SECONDS = 4.5
 """After a signal the process ends by then, whatever the store and the broker do."""
 
-SILENCES_EVERY = 2.0
+LOOK_EVERY = 2.0
 """Seconds after which a worker has what another one was told."""
 
 _GC_THRESHOLDS = (50_000, 20, 50)
@@ -78,6 +79,7 @@ class Worker:
         registry = new_registry(self.view)
         seal = Seal(secret)
         self._silencing = Silencing(self._store, seal, config)
+        self._renewing = Renewing(self._store, seal, config)
         self._looking: asyncio.Task[None] | None = None
         if any(model.learn.challengers for model in (config.defaults, *config.models.values())):
             # Now, so that the engine knows its types before threads decode them.
@@ -95,24 +97,28 @@ class Worker:
         except (ValueError, OSError) as error:
             raise CannotStart(str(error)) from error
         self._server = web.AppRunner(
-            make_server(self.view, registry, token, self._silencing), access_log=None, shutdown_timeout=0.5
+            make_server(self.view, registry, token, self._silencing, self._renewing),
+            access_log=None,
+            shutdown_timeout=0.5,
         )
 
     def _new_shard(self, partition: int, rows: Iterable[tuple[str, bytes]] | None) -> ShardLike:
-        self._silencing.ensure()
-        silences = self._silencing.silences
+        self._silencing.shared.ensure()
+        self._renewing.shared.ensure()
+        told = self._references, self._silencing.silences, self._renewing.renewals
         if rows is None:
-            return Shard(partition, self.config, self._references, silences)
-        return Shard.restore(partition, self.config, rows, self._references, silences)
+            return Shard(partition, self.config, *told)
+        return Shard.restore(partition, self.config, rows, *told)
 
-    async def _look_at_silences(self) -> None:
-        """Another worker may be given silences, or have some taken back."""
+    async def _look_at_told(self) -> None:
+        """Another worker may be told something."""
         while True:
             try:
-                await asyncio.to_thread(self._silencing.read)
+                await asyncio.to_thread(self._silencing.shared.read)
+                await asyncio.to_thread(self._renewing.shared.read)
             except StoreUnavailable:
-                pass  # the engine says so, and those that are known go on to hold
-            await asyncio.sleep(SILENCES_EVERY)
+                pass  # the engine says so, and what is known goes on to hold
+            await asyncio.sleep(LOOK_EVERY)
 
     async def start(self) -> None:
         """Serves the page, then joins the consumer group; waits for a broker if none answers. Raises CannotStart."""
@@ -127,7 +133,7 @@ class Worker:
                 "set http.port to a free one (0 takes any)"
             ) from error
         host, port = self._server.addresses[0][:2]
-        self._looking = asyncio.create_task(self._look_at_silences())
+        self._looking = asyncio.create_task(self._look_at_told())
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         try:
             await self._engine.start()

@@ -238,6 +238,32 @@ def status(
 
 
 @app.command()
+def reference(
+    config: ConfigFile,
+    model: Annotated[str, typer.Option("--model", metavar="M", help="Whose reference is taken anew.")],
+    first: Annotated[int | None, typer.Option("--first", min=1, metavar="N", help="How many predictions.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="T", help="From this event time on, not now.")] = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="WORDS", help="Why, for others.")] = "",
+    url: Annotated[str | None, typer.Option("--url", help="The worker to tell, instead of the one configured.")] = None,
+) -> None:
+    """Accepts the present as the new normal: a model's next predictions become its reference."""
+    settings = _load(config)
+    from stream.console.status import NoAnswer, tell, url_of
+    from stream.events import instant
+    from stream.web.access import token_of
+
+    said = {"model": model, "reason": reason, "first": first, **({} if at is None else {"at": at})}
+    try:
+        token = token_of(settings.http, os.environ)
+        answer = tell(url or url_of(settings.http), "/api/references", said, token)
+    except ValueError as error:
+        _refuse(str(error))
+    except NoAnswer as error:
+        _fail(str(error))
+    _say(f"the reference of {model} is taken anew from predictions since {instant(answer['at'])}")
+
+
+@app.command()
 def alerts(
     config: ConfigFile,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones until Ctrl-C.")] = False,

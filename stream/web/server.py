@@ -1,5 +1,5 @@
 """HTTP: the status page, the JSON API, health, and the metrics for Prometheus. It decides nothing, and changes nothing
-but silences.
+but silences and references.
 
 Invariant: one answer shows one view, taken in the event loop between two slices; encoding and compressing a large one
 happens in a thread, so that a scrape does not delay events.
@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
 
 import msgspec
 from aiohttp import web
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
@@ -22,18 +24,35 @@ from prometheus_client.registry import Collector
 from stream.view import WorkerView
 from stream.web import access, page, status
 from stream.web.silences import Route, SilencingLike
+from stream.web.telling import added
+
+
+class RenewingLike(Protocol):
+    """What keeps references to be taken anew; `add` blocks, and raises StoreUnavailable."""
+
+    def listed(self) -> Sequence[Struct]:
+        """All of them."""
+
+    def add(self, body: bytes) -> Struct:
+        """Adds one; raises ValueError for what is none."""
 
 
 class _Sources:
     """What the answers are made of."""
 
     def __init__(
-        self, view: Callable[[], WorkerView], registry: CollectorRegistry, token: str | None, silences: Route
+        self,
+        view: Callable[[], WorkerView],
+        registry: CollectorRegistry,
+        token: str | None,
+        silences: Route,
+        renewing: RenewingLike | None,
     ) -> None:
         self.view = view
         self.registry = registry
         self.token = token
         self.silences = silences
+        self.renewing = renewing
 
 
 SOURCES = web.AppKey("sources", _Sources)
@@ -42,7 +61,7 @@ JSON = "application/json"
 COMPRESS_FROM = 1024
 """Bytes from which compression is worth its time."""
 
-PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/status", "/api/alerts", "/api/silences")
+PATHS = ("/", "/metrics", "/healthz", "/readyz", "/api/status", "/api/alerts", "/api/silences", "/api/references")
 LOCKED = "default-src 'none'; frame-ancestors 'none'"
 """Policy of everything that is not the page."""
 
@@ -52,15 +71,17 @@ def make_server(
     registry: CollectorRegistry,
     token: str | None = None,
     silencing: SilencingLike | None = None,
+    renewing: RenewingLike | None = None,
 ) -> web.Application:
     """The web application of one worker; the caller binds it to an address.
 
     `view` is called in the event loop, once for each request that needs it; what it returns must not change later,
     because a thread encodes it. `registry` is what /metrics exposes; it is collected in the event loop too. `token`:
-    who does not send it is told nothing but health, see `access.py`. `silencing` takes silences; None: nobody does.
+    who does not send it is told nothing but health, see `access.py`. `silencing` takes silences, `renewing` references
+    to be taken anew; None: nobody does.
     """
     application = web.Application(middlewares=[_guard])
-    application[SOURCES] = _Sources(view, registry, token, Route(silencing))
+    application[SOURCES] = _Sources(view, registry, token, Route(silencing), renewing)
     application.add_routes(
         [
             web.get("/", _page),
@@ -72,6 +93,8 @@ def make_server(
             web.get("/api/silences", _silences),
             web.post("/api/silences", _silence),
             web.delete("/api/silences/{id}", _unsilence),
+            web.get("/api/references", _references),
+            web.post("/api/references", _renew),
         ]
     )
     return application
@@ -162,6 +185,17 @@ async def _silence(request: web.Request) -> web.Response:
 
 async def _unsilence(request: web.Request) -> web.Response:
     return _json(*await request.app[SOURCES].silences.remove(request.match_info["id"]))
+
+
+async def _references(request: web.Request) -> web.Response:
+    renewing = request.app[SOURCES].renewing
+    return _json({"references": [] if renewing is None else renewing.listed()})
+
+
+async def _renew(request: web.Request) -> web.Response:
+    renewing = request.app[SOURCES].renewing
+    add = None if renewing is None else renewing.add
+    return _json(*await added(add, request.content_type, await request.read()))
 
 
 class _Collected(Collector):

@@ -1,21 +1,15 @@
-"""Silences over HTTP: what there are, a new one, one less.
-
-Invariant: a change is answered after it is stored. A request that a browser could be made to send from another site
-(a form, whose content is not JSON) changes nothing.
-"""
+"""Silences over HTTP: what there are, a new one, one less."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from msgspec import Struct
 
 from stream.checkpoint.port import StoreUnavailable
-
-Answer: TypeAlias = tuple[object, int]
-"""Body and status code."""
+from stream.web.telling import Answer, added, nobody
 
 
 class SilencingLike(Protocol):
@@ -43,21 +37,12 @@ class Route:
 
     async def add(self, content_type: str, body: bytes) -> Answer:
         """A new silence."""
-        if content_type != "application/json":
-            return {"error": f"found content type {content_type}, expected application/json"}, 415
-        if self._silencing is None:
-            return _nobody()
-        try:
-            return await asyncio.to_thread(self._silencing.add, body), 201
-        except ValueError as error:
-            return {"error": str(error)}, 400
-        except StoreUnavailable as error:
-            return {"error": str(error)}, 503
+        return await added(None if self._silencing is None else self._silencing.add, content_type, body)
 
     async def remove(self, identity: str) -> Answer:
         """One silence less."""
         if self._silencing is None:
-            return _nobody()
+            return nobody()
         if identity.startswith("configuration-"):
             return {"error": "it stands in the configuration: take it out there"}, 409
         try:
@@ -66,7 +51,3 @@ class Route:
         except StoreUnavailable as error:
             return {"error": str(error)}, 503
         return {"error": f"there is no silence {identity!r}"}, 404
-
-
-def _nobody() -> Answer:
-    return {"error": "nothing here takes silences"}, 503

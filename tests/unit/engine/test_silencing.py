@@ -12,7 +12,8 @@ from stream.checkpoint.open import open_store
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.config import Config, Model, Rule, Silence
-from stream.engine.silencing import ROW, SHARD, Given, Silencing
+from stream.engine.shared import SHARD
+from stream.engine.silencing import ROW, Given, Silencing
 
 SEAL = Seal(b"0123456789abcdef0123456789abcdef")
 CONFIG = Config(
@@ -31,19 +32,19 @@ def store_at(tmp_path: Path) -> str:
 
 def test_what_one_worker_is_told_every_worker_knows_and_after_a_restart(tmp_path: Path) -> None:
     one, other = (Silencing(open_store(store_at(tmp_path), "g"), SEAL, CONFIG) for _ in range(2))
-    other.ensure()
+    other.shared.ensure()
     given = one.add(ask(model="fraud", until="2100-01-01T00:00:00Z", reason="night shift"))
     assert one.silences.given == (Silence("fraud", None, None, 4102444800.0, "night shift"),)
     assert not other.silences.given
-    other.read()
+    other.shared.read()
     assert other.silences.given == one.silences.given
     assert [each.id for each in other.listed()] == ["configuration-0", given.id]
     assert other.remove(given.id)
     assert not other.remove(given.id)
     later = Silencing(open_store(store_at(tmp_path), "g"), SEAL, CONFIG)
-    later.ensure()
+    later.shared.ensure()
     assert not later.silences.given
-    one.read()
+    one.shared.read()
     assert not one.silences.given
 
 
@@ -100,7 +101,7 @@ def test_what_another_key_sealed_does_not_hold_and_can_be_replaced() -> None:
     store = MemoryStore()
     Silencing(store, Seal(b"another-key-another-key-another!"), CONFIG).add(ask(model="fraud", **{"for": "2h"}))
     mine = Silencing(store, SEAL, CONFIG)
-    mine.ensure()
+    mine.shared.ensure()
     assert not mine.silences.given
     assert isinstance(mine.add(ask(rule="low", **{"for": "2h"})), Given)
     assert len(mine.silences.given) == 1
