@@ -90,6 +90,8 @@ class Inbox:
     def take(self, part: Slice, side: Side, ack: Callable[[], object]) -> bool:
         """Takes a slice in; False if it is not the next one after the seek."""
         if not self.attached or part.ticket != self._seeks[side].ticket:
+            # After a later seek than ours nothing that follows ours will come.
+            self._gap = self._gap or (self.attached and part.ticket > self._seeks[side].ticket)
             return False
         if part.number != self.received[side]:
             self._gap = True

@@ -49,18 +49,22 @@ class Owned:
 
     # Opening and closing
 
-    def begin(self, seeks: Mapping[Side, Seek], on_fenced: Callable[[], None]) -> None:
-        """Slices are taken from now on, and checkpoints go by themselves."""
+    def begin(
+        self, seeks: Mapping[Side, Seek], on_fenced: Callable[[], None], on_failed: Callable[[Exception], None]
+    ) -> None:
+        """Slices are taken from now on, and checkpoints go by themselves, until one of the two is called."""
         self.inbox.attach(seeks)
         self.open = True
         self.lender.begin()
-        self._keeper = asyncio.get_running_loop().create_task(self._keep(on_fenced))
+        self._keeper = asyncio.get_running_loop().create_task(self._keep(on_fenced, on_failed))
 
-    async def _keep(self, on_fenced: Callable[[], None]) -> None:
+    async def _keep(self, on_fenced: Callable[[], None], on_failed: Callable[[Exception], None]) -> None:
         try:
             await self.checkpoints.keep(lambda: self.open, self.lender.look_after_store)
         except Fenced:
             on_fenced()
+        except Exception as error:  # noqa: BLE001  # whatever it is: without checkpoints the shard would soon stand still
+            on_failed(error)
 
     async def finish(self, patience: float) -> bool:
         """Last checkpoint, effects published, slices acked; True when all of it is done within `patience` seconds.

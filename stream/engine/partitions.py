@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from faust.types import TP
 from msgspec import Struct
 
@@ -113,6 +112,10 @@ class Partitions:
         except Fenced:
             self._drop(owned, fenced=True)
             return False
+        except Exception as error:  # whatever it is, the other partitions have a last checkpoint, too
+            logger.exception("partition %d: the last checkpoint failed", owned.partition, extra={"kind": repr(error)})
+            self._drop(owned, fenced=False)
+            return False
         if not clean:
             logger.warning("partition %d: no last checkpoint: %s", owned.partition, owned.trouble)
         return clean
@@ -146,6 +149,8 @@ class Partitions:
             "partition %d: the shard failed, and is restored", partition, exc_info=error, extra={"kind": str(error)}
         )
         self._drop(owned, fenced=False)
+        if self._closed:
+            return
         self.reasons[partition] = f"the shard failed: {error!r}"
         failure = self._failures.setdefault(partition, _Failure())
         self._start(partition, self._open(partition, after=time.monotonic(), pause=failure.again()))
@@ -161,8 +166,8 @@ class Partitions:
         while owned.open and not owned.inbox.attached:
             try:
                 seeks = await self._seek(owned)
-            except KafkaError as error:
-                logger.warning("partition %d: cannot seek: %s", owned.partition, error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, nothing else would ever attach it again
+                logger.warning("partition %d: cannot seek: %r", owned.partition, error)
                 await asyncio.sleep(_RETRY[0])
                 continue
             if owned.open:
@@ -233,7 +238,7 @@ class Partitions:
         if rows:
             await self._parts.outbox.publish(rows)
             owned.checkpoints.confirm(rows)
-        owned.begin(await self._seek(owned), lambda: self._lost(owned))
+        owned.begin(await self._seek(owned), lambda: self._lost(owned), lambda error: self.failed(owned, error))
         self._parts.wake()
 
     def _acquire(self, partition: int) -> tuple[int, ShardLike]:

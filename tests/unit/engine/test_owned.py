@@ -173,6 +173,22 @@ async def test_a_commit_that_is_cancelled_ends_first(case: Case) -> None:
     assert case.owned.checkpoints.unsaved == 0
 
 
+async def test_a_shard_whose_checkpoints_fail_unforeseen_is_said_to_have_failed(case: Case) -> None:
+    """Nobody else would notice: it would go on until as much is unsaved as may be, and stand still."""
+    failures: list[Exception] = []
+
+    async def publish(rows: Iterable[Outgoing]) -> None:
+        raise ZeroDivisionError
+
+    case.out.publish = publish  # type: ignore[method-assign]
+    case.owned.begin(case.seeks, lambda: None, failures.append)
+    async with asyncio.timeout(10):
+        while not failures:  # noqa: ASYNC110  # it comes by itself
+            await asyncio.sleep(0.01)
+    assert isinstance(failures[0], ZeroDivisionError)
+    case.owned.pause()
+
+
 async def test_what_is_left_at_the_end_is_saved_published_and_taken_out(case: Case) -> None:
     assert await case.owned.finish(5.0)
     assert case.out.sent == [1]
@@ -251,6 +267,13 @@ async def test_a_gap_is_missed_at_once(case: Case) -> None:
     assert case.owned.inbox.lost(time.monotonic())
     case.owned.inbox.detach()
     assert case.owned.inbox.wanted == {"predictions": 3, "labels": 2}
+
+
+async def test_a_slice_that_follows_a_later_seek_says_that_ours_was_overtaken(case: Case) -> None:
+    assert not case.give("predictions", 0, 0, ticket=6)
+    assert not case.owned.inbox.lost(time.monotonic())
+    assert not case.give("predictions", 0, 3, ticket=8)
+    assert case.owned.inbox.lost(time.monotonic())
 
 
 async def test_a_lost_end_is_missed_after_many_looks_but_not_after_one_late_look(case: Case) -> None:

@@ -71,3 +71,44 @@ async def test_a_rebalance_ends_the_taking_back(case: Case) -> None:
     await case.partitions.revoke()
     await case.answered()
     assert case.opened == []
+
+
+async def test_a_seek_is_tried_again_whatever_it_fails_of(case: Case) -> None:
+    attached: list[str] = []
+    failures = [AssertionError(), KeyError("gone")]
+
+    async def seek(_: object) -> str:
+        if failures:
+            raise failures.pop()
+        return "here"
+
+    inbox = SimpleNamespace(attached=False, detach=lambda: None, attach=attached.append)
+    owned: Any = SimpleNamespace(partition=0, open=True, inbox=inbox)
+
+    def attach(seeks: str) -> None:
+        attached.append(seeks)
+        inbox.attached = True
+
+    inbox.attach = attach
+    case.partitions._seek = seek  # type: ignore[method-assign,assignment]
+    async with asyncio.timeout(10):
+        await case.partitions._seek_again(owned)
+    assert attached == ["here"]
+
+
+async def test_a_last_checkpoint_that_fails_unforeseen_spoils_no_other(case: Case) -> None:
+    finished: list[int] = []
+
+    def owned(partition: int) -> Any:
+        async def finish(_patience: float) -> bool:
+            if partition == 0:
+                raise ZeroDivisionError
+            finished.append(partition)
+            return True
+
+        return SimpleNamespace(partition=partition, epoch=1, finish=finish, pause=lambda: None)
+
+    case.partitions.owned = {partition: owned(partition) for partition in (0, 1)}
+    await case.partitions.revoke()
+    assert finished == [1]
+    assert set(case.partitions.owned) == {1}, "what failed is built again from the checkpoint before"
