@@ -75,6 +75,12 @@ class SliceApp(App):
         """Faust would look through all installed packages for adaptations to web frameworks."""
         return []
 
+    @property
+    def drained(self) -> bool:
+        """Whether what hands records over has ended. Faust lets it, when it is cancelled from within."""
+        ended: bool = self._fetcher._shutdown.is_set()
+        return ended
+
     def consume(self, topics: Iterable[str], consume: Callable[[Any], Awaitable[None]]) -> None:
         """Gives the slices of these topics to one agent.
 

@@ -33,6 +33,10 @@ class InstanceTaken(Exception):  # named as what happened
     """Another live worker holds this worker's `kafka.instance`."""
 
 
+class ClientEnded(Exception):  # named as what happened
+    """A task of the Kafka client has ended that nobody would ever begin again."""
+
+
 def consumer_settings(kafka: Kafka) -> dict[str, Any]:
     """What makes a consumer a member of the workers' group."""
     return {
@@ -77,7 +81,8 @@ def _order(stamp: str) -> tuple[int, ...]:
 class Membership:
     """Watches the group coordinator of one consumer, on its thread; attributes may be read anywhere."""
 
-    def __init__(self, group: str, instance: str | None, on_taken: Callable[[InstanceTaken], None]) -> None:
+    def __init__(self, group: str, instance: str | None, on_over: Callable[[Exception], None]) -> None:
+        """`on_over` is told why this worker cannot stay: InstanceTaken, ClientEnded."""
         self.group = group
         self.instance = instance
         self.client_id = client_id(instance, time.time())
@@ -85,7 +90,7 @@ class Membership:
         """Monotonic time of the coordinator's last good answer to a heartbeat or a join."""
         self.problem: str | None = None
         """What the coordinator refuses us, such as a missing permission; None when all is well."""
-        self._on_taken = on_taken
+        self._on_over = on_over
         self._taken = False
 
     def answered_within(self, seconds: float) -> bool:
@@ -127,15 +132,22 @@ class Membership:
 
         coordinator._do_heartbeat = watched_heartbeat
         coordinator._do_rejoin_group = watched_rejoin
-        return asyncio.get_running_loop().create_task(self._keep_watch(coordinator))
+        return asyncio.get_running_loop().create_task(self._keep_watch(coordinator, consumer._fetcher))
 
-    async def _keep_watch(self, coordinator: Any) -> None:
+    async def _keep_watch(self, coordinator: Any, fetcher: Any) -> None:
         """aiokafka waits for somebody to ask for errors such as a missing permission, and only then tries again."""
         while True:
             await asyncio.sleep(_CHECK_EVERY)
+            for task in (coordinator._coordination_task, fetcher._fetch_task):
+                if task.done():
+                    self._on_over(ClientEnded(f"the Kafka client has ended: {_error(task)!r}"))
+                    return
             try:
                 coordinator.check_errors()
             except KafkaError as error:
+                if any(map(_error, (coordinator._heartbeat_task, coordinator._commit_refresh_task))):
+                    # The group would forget this worker, and nobody would notice. Joining begins both again.
+                    coordinator.request_rejoin()
                 if self.problem is None:
                     logger.warning("the consumer group %s refuses this worker: %s", self.group, error)
                 self.problem = f"the consumer group {self.group!r} refuses this worker: {error}"
@@ -157,9 +169,14 @@ class Membership:
             return
         self._taken = True
         other, host = holder
-        self._on_taken(
+        self._on_over(
             InstanceTaken(
                 f"kafka.instance {self.instance!r} is held by another live worker ({other} at {host.lstrip('/')}): "
                 "this one ends. Give each worker an instance of its own, or none."
             )
         )
+
+
+def _error(task: asyncio.Task[Any] | None) -> BaseException | None:
+    """What has ended a task, if it was an error."""
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None

@@ -5,7 +5,7 @@ Invariant: looking changes nothing but what is known of the ends of the topics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stream.effects import Side
 from stream.engine.outbox import Outbox
@@ -15,6 +15,9 @@ from stream.view import LagView
 
 LAG_BOUND = 100_000
 """Records behind, of all partitions together, above which a worker does not call itself ready."""
+
+UNHEARD = 5.0
+"""Seconds without an answer about a partition, after which a worker does not call itself ready."""
 
 
 def lag(owned: Owned, topic: str, side: Side) -> LagView:
@@ -32,6 +35,19 @@ def behind(lags: Iterable[LagView]) -> list[str]:
     """Why the lag keeps the worker from being ready."""
     total = sum(entry.lag or 0 for entry in lags)
     return [f"{total:,} records behind, more than {LAG_BOUND:,}"] if total > LAG_BOUND else []
+
+
+def unheard(shards: Iterable[Owned], topics: Mapping[Side, str], now: float) -> list[str]:
+    """Partitions of which their broker says nothing, though it is asked: what it has said before was applied."""
+    silent = [
+        f"{topics[side]}-{owned.partition}"
+        for owned in shards
+        if owned.inbox.attached
+        for side, state in owned.inbox.sides.items()
+        if (state.highwater is None or state.caught_up) and now - max(state.asked, state.opened) > UNHEARD
+    ]
+    more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
+    return [f"no broker answers about {', '.join(sorted(silent)[:3])}{more}"] if silent else []
 
 
 def notes(shards: Sequence[Owned], placement: Placement, outbox: Outbox) -> list[str]:

@@ -24,7 +24,7 @@ from stream.engine import flow, looking, topics
 from stream.engine.application import SliceApp
 from stream.engine.assignor import Copartitioned
 from stream.engine.cadence import Cadence
-from stream.engine.group import InstanceTaken, Membership, consumer_settings
+from stream.engine.group import Membership, consumer_settings
 from stream.engine.outbox import Outbox
 from stream.engine.owned import Owned
 from stream.engine.partitions import Partitions
@@ -72,7 +72,7 @@ class Engine:
         self.failure: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Set when the worker cannot go on; the result says why."""
         kafka = config.kafka
-        self.membership = Membership(kafka.group, kafka.instance, self._instance_taken)
+        self.membership = Membership(kafka.group, kafka.instance, self._over)
         self.assignor = Copartitioned()
         self.kafka: Mapping[str, Any] = consumer_settings(kafka)
         self._topics: dict[Side, str] = {"predictions": kafka.topics.predictions, "labels": kafka.topics.labels}
@@ -129,7 +129,7 @@ class Engine:
         self._watchers = [self._loop.create_task(self._watch_app(app)), self._loop.create_task(self._watch_store())]
 
     async def _watch_app(self, app: SliceApp) -> None:
-        while not app.should_stop:  # noqa: ASYNC110  # Faust has no event for it
+        while not app.should_stop and not app.drained:  # noqa: ASYNC110  # Faust has no event for it
             await asyncio.sleep(0.2)
         if not self._stopping and not self.failure.done():
             self.failure.set_result(f"the consumer ended: {app.crash_reason or 'no reason known'!r}")
@@ -167,7 +167,7 @@ class Engine:
         self._threads.shutdown(wait=False, cancel_futures=True)
         return clean
 
-    def _instance_taken(self, error: InstanceTaken) -> None:
+    def _over(self, error: Exception) -> None:
         """Called on the consumer's thread."""
 
         def tell() -> None:
@@ -322,6 +322,8 @@ class Engine:
             reasons.append(self.membership.problem)
         elif assigned and not self.membership.answered_within(self.config.kafka.session_timeout):
             reasons.append(f"no broker answers at {', '.join(self.config.kafka.brokers)}")
+        else:
+            reasons += looking.unheard(self.shards.values(), self._topics, time.monotonic())
         reasons += self._partitions.unready()
         troubles = {owned.trouble for owned in self.shards.values() if owned.trouble} | {self._store_trouble or ""}
         return [*reasons, *sorted(troubles - {""} - set(reasons))]
