@@ -68,7 +68,7 @@ class Placement:
     def _place(self, partition: int, key: bytes | None, record: Record) -> str | None:
         try:
             model = _decode(record.value or b"").model
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         text = None if key is None else key.decode("utf-8", "replace")
         prefix, mark, number = (text or "").rpartition("#")

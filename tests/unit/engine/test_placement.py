@@ -57,3 +57,16 @@ def test_work_per_slice_is_bounded() -> None:
     placement = Placement()
     placement.look(0, [record(f"m{n}", f"k{n}") for n in range(1000)])
     assert len(placement._homes) <= 8
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"model": "\xff"}',
+        b'{"model": "m", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b"\xff",
+        b"",
+    ],
+)
+def test_what_cannot_be_read_is_looked_at_in_vain(value: bytes) -> None:
+    assert Placement().look(0, [StoredRecord(0, 0, value, b"k")]) == []
