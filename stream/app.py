@@ -204,6 +204,7 @@ async def _serve(config: Config) -> int:
         logger.critical("%s", failing.result())
         code = FAILED
     starting.cancel()
+    _end_in_time()
     clean = await worker.stop()
     if not clean:
         logger.warning("stopped without a last checkpoint: what came since the one before will be read again")
@@ -217,6 +218,10 @@ def _on_signal(stopped: asyncio.Event) -> None:
     if stopped.is_set():
         os._exit(FAILED)
     stopped.set()
+    _end_in_time()
+
+
+def _end_in_time() -> None:
     # A store that hangs holds a thread, and Python would wait for it.
     watchdog = threading.Timer(STOP_SECONDS, _give_up)
     watchdog.daemon = True
