@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import yaml
@@ -100,6 +100,20 @@ class Program:
         with urlopen(f"{self.url}api/status", timeout=30) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+    def readiness(self) -> str:
+        """What `/readyz` says, or why it says nothing."""
+        url = self.url
+        if url is None:
+            return "no page yet"
+        try:
+            with urlopen(url + "readyz", timeout=10) as answer:
+                body: bytes = answer.read()
+        except HTTPError as error:
+            body = error.read()
+        except OSError as error:
+            return f"no answer: {error}"
+        return body.decode()
 
     def stop(self, sign: int, seconds: float = 15.0) -> int:
         """Sends a signal and returns the exit code."""

@@ -22,12 +22,16 @@ from tests.e2e.program import Program, configuration, contents, publish, total
 from tests.faults.disk import Disk
 from tests.faults.planted import Planted, models
 from tests.faults.proxy import Proxy
+from tests.faults.telling import END
 from tests.servers.kafka import Kafka
 from tests.servers.redis_server import RedisServer
 
 INPUTS = "in"
 SESSION = 6.0
 """Seconds: the consumer group's session timeout."""
+
+LAST_LINES = 30
+"""Of a worker's log, where it is stuck."""
 
 KEY = "a key of the tests, 32 bytes long"
 
@@ -180,16 +184,24 @@ class Cluster:
             await asyncio.sleep(0.25)
 
     def _what_is_wrong(self) -> str:
-        """What each worker says of itself; where its tasks are goes to its log."""
-        said = []
+        """What each worker says of itself, the end of its log, and where its threads and tasks are."""
+        said: dict[Program, list[str]] = {}
         for worker in self.workers:
             metrics = worker.metrics(*JUDGED)
             lag = {dict(key)["partition"]: value for key, value in metrics.get("stream_consumer_lag", {}).items()}
-            reasons = worker.status()["reasons"] if metrics else "no answer"
-            said.append(f"{worker.log.name}: {reasons}, lag {lag}")
-            worker.process.send_signal(signal.SIGUSR1)
-        time.sleep(2.0)
-        return "\n".join([*said, *(f"{worker.log.name}: {worker.log.read_text()[-600:]}" for worker in self.workers)])
+            log = worker.log.read_text()
+            held = " held by SIGSTOP" if worker.process.pid in self.stopped else ""
+            said[worker] = [
+                f"{worker.log.name}: exit code {worker.process.poll()}{held}, {worker.readiness()}, lag {lag}",
+                *log.splitlines()[-LAST_LINES:],
+            ]
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGUSR1)
+                until = time.monotonic() + 5.0
+                while END not in (told := worker.log.read_text()[len(log) :]) and time.monotonic() < until:
+                    time.sleep(0.1)
+                said[worker].append(told)
+        return "\n".join(line for lines in said.values() for line in lines)
 
     async def _watch(self) -> None:
         while True:

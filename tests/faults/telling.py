@@ -12,15 +12,18 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+END = "that is all"
+"""The last line of what is told."""
+
 
 def tell(_signal: int, _frame: FrameType | None) -> None:
-    """All threads, then all tasks of all loops."""
-    faulthandler.dump_traceback(file=sys.stderr)
+    """All tasks of all loops."""
     # Those of the consumer's thread have a loop of their own, which `asyncio.all_tasks` would want to be given.
     for task in list(vars(asyncio.tasks)["_all_tasks"]):
         with suppress(RuntimeError):
             if not task.done():
                 task.print_stack(file=sys.stderr)
+    sys.stderr.write(f"{END}\n")
     sys.stderr.flush()
 
 
@@ -28,4 +31,6 @@ if __name__ == "__main__":
     from stream.cli import main
 
     signal.signal(signal.SIGUSR1, tell)
+    # The threads first, and also where the main thread never comes to run a handler.
+    faulthandler.register(signal.SIGUSR1, chain=True)
     main()
