@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 
 from stream.config import Kafka
 from stream.effects import CUT, CUT_BYTES, Channel, Outgoing
@@ -27,6 +27,10 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 
 PATIENCE = 30.0
 """Seconds after which an unacknowledged row counts as failed and is tried again."""
+
+
+STOP_PATIENCE = 2.0
+"""Seconds that a producer has to say its last."""
 
 
 class PublishFailed(Exception):  # named as what happened, like Fenced and StoreUnavailable
@@ -165,7 +169,14 @@ class Outbox:
 
 async def _stop(producer: AIOKafkaProducer) -> None:
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(STOP_PATIENCE):
             await producer.stop()
     except (KafkaError, OSError, TimeoutError) as error:
         logger.debug("the producer did not stop cleanly: %r", error)
+        # Left alone, an idempotent one tries for ever, and in a long outage there would be one for each attempt.
+        left = producer._message_accumulator
+        for batch in chain.from_iterable(left._batches.values()):
+            batch.drain_ready()
+        left.fail_all(ProducerClosed())
+        producer._sender.sender_task.cancel()
+        await producer.client.close()
