@@ -52,6 +52,10 @@ LOOK_EVERY = 2.0
 _GC_THRESHOLDS = (50_000, 20, 50)
 """Records come by the thousand and go soon: the default of 700 would look at the living over and over."""
 
+_SWITCH = 0.02
+"""Seconds for which a thread keeps the interpreter while another wants it: the client's wants it at every packet, and
+to hand it to and fro costs both."""
+
 
 class CannotStart(Exception):
     """The worker cannot run like this; the message says what to do."""
@@ -198,7 +202,7 @@ async def _serve(config: Config) -> int:
         code = FAILED
     elif not stopping.done() and not failing.done():
         logger.info("running; the page is at %s", worker.url)
-        _tune_gc()
+        _tune()
         await asyncio.wait([stopping, failing], return_when=asyncio.FIRST_COMPLETED)
     if failing.done():
         logger.critical("%s", failing.result())
@@ -234,7 +238,8 @@ def _give_up() -> None:
     os._exit(FAILED)
 
 
-def _tune_gc() -> None:
+def _tune() -> None:
+    sys.setswitchinterval(_SWITCH)
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
