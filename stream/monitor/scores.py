@@ -21,6 +21,9 @@ from stream.monitor.precision import NEGATIVE, NEGATIVES, POSITIVE, POSITIVES
 EXACT = 4096
 """Largest number of outcomes of which every score is kept (to single precision, from the nearer of 0 and 1)."""
 
+UNMERGED = 8 * EXACT
+"""Outcomes of other histograms from which on they are merged, though nothing is read: few large merges cost less."""
+
 BEST = 1024
 """Number of the highest scores that are read exactly, besides those equal to the last of them, when there are bins."""
 
@@ -83,7 +86,21 @@ _ROUND = encode(np.arange(101) / 100.0)
 class ScoreHistogram:
     """Scores of one class against the rest."""
 
-    __slots__ = ("_added", "_auc", "_best", "_codes", "_columns", "_precision", "_waiting", "_weights", "count")
+    __slots__ = (
+        *(
+            "_added",
+            "_auc",
+            "_best",
+            "_codes",
+            "_columns",
+            "_merged",
+            "_precision",
+            "_unmerged",
+            "_waiting",
+            "_weights",
+        ),
+        "count",
+    )
 
     def __init__(self) -> None:
         self.count = 0
@@ -93,6 +110,8 @@ class ScoreHistogram:
         self._best: _Best | None = None
         self._added: list[tuple[Ints, Booleans, Ints]] = []
         self._waiting = 0
+        self._merged: list[ScoreHistogram] = []
+        self._unmerged = 0
         self._weights: tuple[int, int] | None = None
         self._auc: float | None = None
         self._precision: float | None = None
@@ -116,8 +135,16 @@ class ScoreHistogram:
             self._settle()
 
     def merge(self, other: ScoreHistogram) -> None:
-        """Adds all outcomes of another histogram."""
-        self._combine([other], 1)
+        """Adds all outcomes of another histogram: when there are many of them, or something is read."""
+        other._settle()
+        if not other.count:
+            return
+        self._forget()
+        self.count += other.count
+        self._merged.append(other.copy())
+        self._unmerged += other.count
+        if self._unmerged >= UNMERGED:
+            self._settle()
 
     def subtract(self, other: ScoreHistogram) -> None:
         """Takes away outcomes that were added or merged before."""
@@ -137,11 +164,13 @@ class ScoreHistogram:
         twin._weights, twin._auc, twin._precision = self._weights, self._auc, self._precision
         twin._codes, twin._columns, twin._added = self._codes, self._columns, list(self._added)
         twin._best = self._best
+        twin._merged, twin._unmerged = list(self._merged), self._unmerged
         return twin
 
     @property
     def incomplete(self) -> bool:
         """Whether subtracting left too few outcomes whose scores are known: merge the parts anew."""
+        self._settle()
         return self._best is not None and (0 < self.count <= EXACT or self._best.count < BEST)
 
     def to_state(self) -> ScoreState:
@@ -220,16 +249,21 @@ class ScoreHistogram:
 
     def _settle(self) -> None:
         """Takes waiting outcomes into the columns."""
-        if self._added:
+        if self._added or self._merged:
             self._combine([], 1)
 
     def _combine(self, others: list[ScoreHistogram], sign: int) -> None:
         self._forget()
-        for other in others:
+        self.count += sign * sum(other.count for other in others)
+        signed = [*((other, sign) for other in others), *((other, 1) for other in self._merged)]
+        self._merged, self._unmerged = [], 0
+        parts, known = [(self._codes, self._columns)], [self._exact]
+        for other, each in signed:
             other._settle()
-            self.count += sign * other.count
-        parts = [(self._codes, self._columns), *((o._codes, sign * o._columns) for o in others if len(o._codes))]
-        known = [self._exact, *(_Best(o.codes, sign * o.columns, o.floor) for o in (each._exact for each in others))]
+            if len(other._codes):
+                parts.append((other._codes, each * other._columns))
+            best = other._exact
+            known.append(_Best(best.codes, each * best.columns, best.floor))
         if self._added:
             added = _rows(*(np.concatenate(column) for column in zip(*self._added, strict=True)))
             parts.append(added)
