@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +24,7 @@ from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Reco
 from stream.events import Label, Prediction, Refusal, Task, encode, without
 from stream.monitor import keeping, lessons, snapshots
 from stream.monitor.baseline import Baseline, StoredBaseline
-from stream.monitor.columns import picked
+from stream.monitor.columns import picked, whole
 from stream.monitor.estimate import Estimator, StoredEstimator
 from stream.monitor.exchange import Emission, Guesses, Refused, Truths
 from stream.monitor.join import Early, Joined, Waiting
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 Rows = npt.NDArray[np.intp]
 
 NO_ROWS: Rows = np.empty(0, np.intp)
-
-_model = attrgetter("model")
 
 BUSY = 20
 """Predictions of a model at once from which on decoding them faster is worth preparing for."""
@@ -291,10 +288,11 @@ class Shard:
     def _expect(self, model: ModelMonitor, predictions: Ready[Prediction], row: int) -> None:
         """Prepares for more predictions with the features of this one, once the model knows its features."""
         key = predictions.records[row].key
-        if key is None or model.normal.layout is None or self._predictions.expects(key):
+        known = model.normal.known
+        if key is None or not known or self._predictions.expects(key):
             return
         features = [*(predictions.events[row].features or ())]
-        self._predictions.expect(key, [*features, *sorted(model.normal.layout.known.difference(features))])
+        self._predictions.expect(key, [*features, *sorted(known - set(features))])
 
     def _by_model(self, predictions: Ready[Prediction], labels: Ready[Label]) -> dict[str, tuple[Rows, Rows]]:
         """Rows of both sides by model, in order of first appearance."""
@@ -550,10 +548,11 @@ def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Rows]:
     if not ready.events:
         return {}
     numbers = _Numbers()
-    of_row = list(map(numbers.__getitem__, map(_model, ready.events)))
+    of_row = whole([numbers[event.model] for event in ready.events])
     if len(numbers) == 1:
         return {name: np.arange(len(of_row)) for name in numbers}
-    order = np.argsort(np.array(of_row), kind="stable")
+    # Sixteen bits are sorted by radix.
+    order = np.argsort(of_row.astype(np.int16) if len(numbers) < 2**15 else of_row, kind="stable")
     stops = np.cumsum(np.bincount(of_row))
     return dict(zip(numbers, np.split(order, stops[:-1]), strict=True))
 

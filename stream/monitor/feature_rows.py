@@ -1,7 +1,7 @@
 """Features in slots instead of a dictionary, for models whose features are known: a third of the time to decode.
 
-A row answers as a mapping does where single values are asked for. Whoever reads many rows of one type fetches the
-slots (`attributes`). Invariant: a row holds what the dictionary would; a feature that the event lacks is not in it.
+A row answers as a mapping does where single values are asked for. Whoever reads many rows of one type has them as
+columns (`parts`). Invariant: a row holds what the dictionary would; a feature that the event lacks is not in it.
 
 Measured on the reference job's predictions (12 features, CPython 3.11, msgspec 0.22, µs per record, decoding and
 freeing): dictionary 3.8, row 1.2, no features at all 0.7.
@@ -9,17 +9,21 @@ freeing): dictionary 3.8, row 1.2, no features at all 0.7.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import astuple
 
 from stream.events import Scalar
 
 MOST = 128
 """Features of a row, at most: a decoder looks for a field by going through them."""
+
+
+BATCH = 256
+"""Rows that are looked at together."""
 
 
 class FeatureRow(Struct, gc=False):
@@ -85,14 +89,18 @@ def with_rows(record: type[R], row: type[FeatureRow]) -> type[R]:
     return cast(type[R], msgspec.defstruct(record.__name__, fields, gc=False))
 
 
-def attributes(row: type[FeatureRow], names: Sequence[str]) -> Callable[[FeatureRow], Any] | None:
-    """What fetches these features of a row (one: its value; more: a tuple), UNSET where it has none.
+def parts(rows: Sequence[FeatureRow]) -> Iterator[dict[str, Sequence[Scalar | UnsetType]]]:
+    """The columns of rows of one type, `BATCH` rows at a time (more would leave the cache); UNSET where a row lacks
+    a feature.
 
-    None if the type lacks one of them.
+    >>> kind = row_type(["a", "b"])
+    >>> list(parts([msgspec.json.decode(text, type=kind) for text in ('{"a": "x"}', '{"b": 2.5, "a": null}')]))
+    [{'a': ('x', None), 'b': (UNSET, 2.5)}]
     """
-    if not names or not all(name in row.slots for name in names):
-        return None
-    return attrgetter(*[row.slots[name] for name in names])
+    names = list(type(rows[0]).slots)
+    for start in range(0, len(rows), BATCH):
+        columns = zip(*map(astuple, rows[start : start + BATCH]), strict=True)
+        yield dict(zip(names, columns, strict=True))
 
 
 def plain(features: Mapping[str, Scalar] | FeatureRow | None) -> dict[str, Scalar] | None:

@@ -20,8 +20,8 @@ from msgspec import Struct
 from stream.events import Scalar
 from stream.monitor.blocks import Block, Shape, blocks
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.feature_rows import FeatureRow
-from stream.monitor.readers import Categories, Numbers, Rows, reader
+from stream.monitor.feature_rows import FeatureRow, parts
+from stream.monitor.readers import Categories, Numbers, Part, Rows, reader
 from stream.monitor.reference import Categorical, Numeric, Reference
 
 Row: TypeAlias = Mapping[str, Scalar] | FeatureRow | None
@@ -91,8 +91,13 @@ class FeatureLayout:
         index = np.empty((len(self.blocks), len(features)), dtype=np.int64)
         known = True
         for at, rows in _alike(features):
-            complete = self._read_inputs(rows, index, at)
-            known = known and self._are_known(rows, complete)
+            if isinstance(rows[0], FeatureRow):
+                self._read_slots(cast(Sequence[FeatureRow], rows), index, at)
+                known = known and self.known.issuperset(rows[0].slots)
+            else:
+                plain = cast(Rows, rows)
+                complete = self._read_inputs(plain, index, at)
+                known = known and self._are_known(plain, complete)
         if self._output is not None:
             index[-1] = self._output.of_values([None] * len(features) if outputs is None else outputs)
         names = () if known else chain.from_iterable(row for row in features if row is not None)
@@ -101,45 +106,62 @@ class FeatureLayout:
     def _read_inputs(self, rows: Rows, index: Ints, at: slice | Ints) -> bool:
         """Writes the columns of rows of one kind to their places; returns whether each surely has every feature."""
         numbers, complete = self._numbers.of_rows(rows)
-        if isinstance(at, slice):
-            index[self._number_rows] = numbers
-        else:
-            index[self._number_rows[:, None], at] = numbers
+        self._put_numbers(numbers, index, at)
         for row, categories in self._categories:
             index[row, at], found = categories.of_rows(rows)
             complete = complete and found
         return complete
+
+    def _read_slots(self, rows: Sequence[FeatureRow], index: Ints, at: slice | Ints) -> None:
+        """Writes the columns of rows in slots to their places."""
+        codes: list[list[int]] = [[] for _ in self._categories]
+
+        def found() -> Iterator[tuple[slice, Part]]:
+            start = 0
+            for part in parts(rows):
+                size = len(next(iter(part.values())))
+                for known, (_, categories) in zip(codes, self._categories, strict=True):
+                    known.extend(categories.of_part(part, size))
+                yield slice(start, start + size), part
+                start += size
+
+        self._put_numbers(self._numbers.of_parts(found(), len(rows)), index, at)
+        for (row, _), column in zip(self._categories, codes, strict=True):
+            index[row, at] = column
+
+    def _put_numbers(self, numbers: Ints, index: Ints, at: slice | Ints) -> None:
+        if isinstance(at, slice):
+            index[self._number_rows] = numbers
+        else:
+            index[self._number_rows[:, None], at] = numbers
 
     def _are_known(self, rows: Rows, complete: bool) -> bool:
         """Whether no row can have a feature that the reference does not know.
 
         `complete`: each row has every monitored feature, so counting may do.
         """
-        if isinstance(rows[0], FeatureRow):
-            return self.known.issuperset(rows[0].slots)
-        plainly = cast(Sequence[Mapping[str, Scalar]], rows)
-        if complete and sum(map(len, plainly)) == len(rows) * self._inputs:
+        if complete and sum(map(len, rows)) == len(rows) * self._inputs:
             return True
-        return self.known.issuperset(set().union(*plainly))
+        return self.known.issuperset(set().union(*rows))
 
     def histogram(self, columns: Ints) -> Ints:
         """Shape (width): how often each column stands in `columns`."""
         return np.bincount(columns.ravel(), minlength=self.width)
 
-    def histogram_of_values(self, values: Sequence[Sequence[Scalar]]) -> Ints:
+    def histogram_of_values(self, values: Sequence[Sequence[Scalar] | Floats]) -> Ints:
         """The histogram of events that come as one list of values per block."""
         read = [reader(block).of_values(column) for block, column in zip(self.blocks, values, strict=True)]
         return self.histogram(np.array(read, dtype=np.int64))
 
 
-def _alike(features: Sequence[Row]) -> Iterator[tuple[slice | Ints, Rows]]:
+def _alike(features: Sequence[Row]) -> Iterator[tuple[slice | Ints, Rows | Sequence[FeatureRow]]]:
     """The features in parts of one kind each, with their places."""
     types = list(map(type, features))
     kinds = set(types)
     if len(kinds) == 1 and NoneType not in kinds:
-        yield slice(None), cast(Rows, features)
+        yield slice(None), cast(Rows | Sequence[FeatureRow], features)
         return
     for kind in kinds:
         at = [place for place, each in enumerate(types) if each is kind]
         rows = [{}] * len(at) if kind is NoneType else [features[place] for place in at]
-        yield np.array(at), cast(Rows, rows)
+        yield np.array(at), cast(Rows | Sequence[FeatureRow], rows)

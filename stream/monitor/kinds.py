@@ -12,6 +12,7 @@ import numpy as np
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
+from stream.monitor.columns import Floats
 from stream.monitor.reference import OUTPUT
 
 _NUMBERS: set[type] = {float, int}
@@ -21,7 +22,7 @@ ENOUGH = 50
 
 
 def infer(
-    columns: Mapping[str, Sequence[Scalar]], declared: Mapping[str, FeatureKind] | None, limits: Limits
+    columns: Mapping[str, Sequence[Scalar] | Floats], declared: Mapping[str, FeatureKind] | None, limits: Limits
 ) -> dict[str, FeatureKind]:
     """The kind of each feature, in the order of `columns`; `columns` hold the values in event order.
 
@@ -31,22 +32,21 @@ def infer(
         return {name: kind for name, kind in declared.items() if name != OUTPUT}
     kinds: dict[str, FeatureKind] = {}
     for name, values in columns.items():
-        kinds[name] = "ignore" if name == OUTPUT else kind([v for v in values if v is not None], limits)
+        there = values if isinstance(values, np.ndarray) else [value for value in values if value is not None]
+        kinds[name] = "ignore" if name == OUTPUT else kind(there, limits)
     watched = [name for name, each in kinds.items() if each != "ignore"]
     return {**kinds, **dict.fromkeys(watched[limits.features :], "ignore")}
 
 
-def kind(values: Sequence[Scalar], limits: Limits) -> FeatureKind:
-    """The kind of a feature with these values, none of them None.
+def kind(values: Sequence[Scalar] | Floats, limits: Limits) -> FeatureKind:
+    """The kind of a feature with these values, none of them None or, in an array, NaN.
 
     A feature that was always empty is categorical: whatever it holds later is unseen, and that is seen.
     """
-    types = set(map(type, values))
-    numbers: Sequence[float] = []
-    if types & _NUMBERS:
-        # Reaching 1e308 or being NaN makes a value no number; where the largest does neither, none does.
-        plain = types == {float} and bool(np.abs(np.array(values, np.float64)).max() < 1e308)
-        numbers = cast(Sequence[float], values) if plain else [float(cast(float, v)) for v in values if _is_number(v)]
+    if isinstance(values, np.ndarray):
+        numbers = values[np.abs(values) < 1e308]
+    else:
+        numbers = np.array([float(cast(float, value)) for value in values if _is_number(value)], np.float64)
     if len(numbers) * 2 > len(values):
         return "ignore" if _is_clock(numbers) else "numeric"
     distinct = len(set(values))
@@ -58,9 +58,10 @@ def _is_number(value: Scalar) -> bool:
     return type(value) in _NUMBERS and abs(cast(float, value)) < 1e308
 
 
-def _is_clock(numbers: Sequence[float]) -> bool:
+def _is_clock(numbers: Floats) -> bool:
     """Whether numbers in event order go one way only, as counters, identifiers and times do."""
-    if len(numbers) < ENOUGH or len(set(numbers)) * 2 < len(numbers):
+    if len(numbers) < ENOUGH:
         return False
     steps = np.diff(numbers)
-    return bool((steps >= 0).mean() >= 0.99 or (steps <= 0).mean() >= 0.99)
+    one_way = (steps >= 0).mean() >= 0.99 or (steps <= 0).mean() >= 0.99
+    return bool(one_way) and len(np.unique(numbers)) * 2 >= len(numbers)

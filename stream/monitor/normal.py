@@ -7,6 +7,7 @@ the predictions behind them.
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 
 import numpy as np
 from msgspec import Struct
@@ -73,6 +74,13 @@ class Normal:
         if self._flaws is None or self._flaws[0] is not self.layout:
             self._flaws = self.layout, Flaws(self.layout)
         return self._flaws[1]
+
+    @property
+    def known(self) -> Set[str]:
+        """Features that events are expected to have; none while there is nothing to go by."""
+        if self.layout is not None:
+            return self.layout.known
+        return frozenset() if self.builder is None else self.builder.known
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ lists by `numpy.array` 213, `array.array` 202, `numpy.fromiter` 167, `struct` 71
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import starmap
 from operator import itemgetter
 from struct import Struct as Packing
@@ -28,7 +28,7 @@ from msgspec import UNSET, UnsetType
 from stream.events import Scalar
 from stream.monitor.blocks import Block
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.feature_rows import FeatureRow, attributes
+from stream.monitor.feature_rows import BATCH
 from stream.monitor.grid import Grid
 from stream.monitor.reference import Categorical, Numeric, spoken
 
@@ -37,14 +37,11 @@ _NOT_A_NUMBER = (packing_error, TypeError, OverflowError, ValueError)
 
 _SCALARS = (str, float, int, NoneType)
 
-Rows: TypeAlias = Sequence[Mapping[str, Scalar]] | Sequence[FeatureRow]
-"""Features of events: all dictionaries, or all rows of one type."""
+Part: TypeAlias = Mapping[str, Sequence[Scalar | UnsetType]]
+"""Features of events as columns."""
 
-_ROW_TYPES = 8
-"""Row types that a reader remembers how to read."""
-
-_BATCH = 256
-"""Rows that are fetched at once."""
+Rows: TypeAlias = Sequence[Mapping[str, Scalar]]
+"""Features of events as dictionaries."""
 
 _FEW, _SHARE = 2, 5
 """A batch with more bad rows than `_FEW` and one in `_SHARE` is read feature by feature: mending rows costs more."""
@@ -64,18 +61,33 @@ class Numbers:
 
     def of_rows(self, rows: Rows) -> tuple[Ints, bool]:
         """Columns, shape (F, n), and whether every row surely has every feature."""
-        access = self._access.to(rows)
         values = np.empty((len(self._names), len(rows)))
         absent = np.zeros(values.shape, dtype=np.bool_)
         complete = True
-        for start in range(0, len(rows), _BATCH):
-            part = slice(start, start + _BATCH)
-            found = self._by_row(access, rows[part], values[:, part], absent[:, part])
+        for start in range(0, len(rows), BATCH):
+            part = slice(start, start + BATCH)
+            found = self._by_row(rows[part], values[:, part], absent[:, part])
             if found is None:
                 for number, name in enumerate(self._names):
-                    values[number, part], absent[number, part] = _convert(access.column(name, rows[part]))
+                    values[number, part], absent[number, part] = _convert(self._access.column(name, rows[part]))
             complete = complete and bool(found)
         return self._place(values, absent), complete
+
+    def of_parts(self, parts: Iterable[tuple[slice, Part]], rows: int) -> Ints:
+        """Columns, shape (F, n), of rows that come as columns, with their places among the n rows."""
+        values = np.empty((len(self._names), rows))
+        absent = np.zeros(values.shape, dtype=np.bool_)
+        for at, part in parts:
+            size = at.stop - at.start
+            packed = Packing(f"{size}d").pack
+            for number, name in enumerate(self._names):
+                column = part.get(name) or (UNSET,) * size
+                try:
+                    values[number, at] = np.frombuffer(packed(*column))
+                except packing_error:
+                    found = [None if value is UNSET else value for value in column]
+                    values[number, at], absent[number, at] = _convert(found)
+        return self._place(values, absent)
 
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n), of the only feature."""
@@ -83,7 +95,7 @@ class Numbers:
         placed: Ints = self._place(numbers[None].copy(), absent[None])[0]
         return placed
 
-    def _by_row(self, access: _Access, rows: Rows, values: Floats, absent: npt.NDArray[np.bool_]) -> bool | None:
+    def _by_row(self, rows: Rows, values: Floats, absent: npt.NDArray[np.bool_]) -> bool | None:
         """Fills `values` and `absent` and says whether every row has every feature; None when too many rows are bad."""
         if len(self._names) < 2:
             return None if self._names else True
@@ -91,7 +103,7 @@ class Numbers:
         bad: list[int] = []
         nones: list[list[bool]] = []
         # An error leaves in `packed` the rows before the bad one, and the iterator goes on behind it.
-        stream = starmap(self._pack, map(access.fetch, rows))
+        stream = starmap(self._pack, map(self._access.fetch, rows))
         while len(packed) < len(rows):
             try:
                 packed.extend(stream)
@@ -132,11 +144,15 @@ class Categories:
 
     def of_rows(self, rows: Rows) -> tuple[Ints, bool]:
         """Columns, shape (n), and whether every row surely has the feature."""
-        access = self._access.to(rows)
         try:
-            return np.fromiter(map(self._code, map(access.fetch, rows)), np.int64, len(rows)), True
+            return np.fromiter(map(self._code, map(self._access.fetch, rows)), np.int64, len(rows)), True
         except (KeyError, TypeError):
-            return self.of_values(access.column(self._name, rows)), False
+            return self.of_values(self._access.column(self._name, rows)), False
+
+    def of_part(self, part: Part, size: int) -> list[int]:
+        """Columns of rows that come as columns."""
+        values = part.get(self._name)
+        return [self._code(UNSET)] * size if values is None else list(map(self._code, values))
 
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n)."""
@@ -151,40 +167,24 @@ class Categories:
 
 
 class _Access:
-    """Fetches features of rows of one kind."""
+    """Fetches features of dictionaries."""
 
-    def __init__(self, names: Sequence[str], row: type[FeatureRow] | None = None) -> None:
-        self._names = names
-        found = (itemgetter(*names) if names else None) if row is None else attributes(row, names)
-        self.fetch: Callable[[Any], Any] = found or _getter(names)
-        """The features of a row; a dictionary that lacks one raises KeyError, a row gives UNSET or None."""
-        self._one = {name: _Access([name], row).fetch for name in names} if len(names) > 1 else {}
-        self._of_types: dict[type[FeatureRow], _Access] = {}
-
-    def to(self, rows: Rows) -> _Access:
-        """The one for such rows."""
-        if not rows or not isinstance(rows[0], FeatureRow):
-            return self
-        row = type(rows[0])
-        if row not in self._of_types:
-            if len(self._of_types) >= _ROW_TYPES:
-                self._of_types.clear()
-            self._of_types[row] = _Access(self._names, row)
-        return self._of_types[row]
+    def __init__(self, names: Sequence[str]) -> None:
+        self.fetch: Callable[[Any], Any] = itemgetter(*names) if names else _nothing
+        """The features of a row; KeyError where it lacks one."""
+        self._one = {name: itemgetter(name) for name in names} if len(names) > 1 else {}
 
     def column(self, name: str, rows: Rows) -> list[Scalar]:
         """One feature's values, None where a row has none."""
         fetch = self._one.get(name, self.fetch)
         try:
-            return [None if value is UNSET else value for value in map(fetch, rows)]
+            return list(map(fetch, rows))
         except KeyError:
             return [row.get(name) for row in rows]
 
 
-def _getter(names: Sequence[str]) -> Callable[[Any], Any]:
-    if len(names) == 1:
-        return lambda row: row.get(names[0])
-    return lambda row: tuple(map(row.get, names))
+def _nothing(_row: Rows) -> tuple[()]:
+    return ()
 
 
 class _Codes(dict[Scalar | UnsetType, int]):
@@ -222,9 +222,9 @@ def reader(block: Block) -> Numbers | Categories:
     return Numbers([block])
 
 
-def finite_numbers(values: Sequence[Scalar]) -> Floats:
+def finite_numbers(values: Sequence[Scalar] | Floats) -> Floats:
     """The values among these that count as valid for a numeric feature."""
-    numbers, _ = _convert(values)
+    numbers = values if isinstance(values, np.ndarray) else _convert(values)[0]
     return numbers[np.isfinite(numbers)]
 
 

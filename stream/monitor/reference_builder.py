@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from operator import itemgetter
+from types import NoneType
 from typing import cast
 
 import msgspec
 import numpy as np
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
-from stream.monitor.columns import Floats
-from stream.monitor.feature_rows import FeatureRow
+from stream.monitor.columns import Floats, floats
+from stream.monitor.feature_rows import BATCH, FeatureRow, parts
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
 from stream.monitor.readers import finite_numbers
@@ -51,6 +52,11 @@ class ReferenceBuilder:
         return self._collected.rows
 
     @property
+    def known(self) -> Set[str]:
+        """Features collected so far."""
+        return self._collected.columns.keys()
+
+    @property
     def full(self) -> bool:
         """Whether all N events are there."""
         return self.rows >= self.first
@@ -58,10 +64,11 @@ class ReferenceBuilder:
     def add(self, features: Sequence[Row], outputs: Sequence[Scalar] | Floats | None = None) -> int:
         """Takes events until there are N and says how many it took. `outputs` as in `FeatureLayout.read`."""
         taken = min(len(features), self.first - self.rows)
-        rows = features[:taken]
-        if not self._add_alike(rows):
-            for row in rows:
-                self._add({} if row is None else row)
+        for start in range(0, taken, BATCH):
+            rows = features[start : min(start + BATCH, taken)]
+            if not self._add_alike(rows):
+                for row in rows:
+                    self._add({} if row is None else row)
         answers: list[Scalar] = [None] * taken if outputs is None else _scalars(outputs[:taken])
         self._collected.outputs.extend(answers)
         return taken
@@ -69,24 +76,50 @@ class ReferenceBuilder:
     def _add_alike(self, rows: Sequence[Row]) -> bool:
         """Takes rows at once, if each has just the features collected so far; else takes none."""
         at, columns = self._collected.rows, self._collected.columns
-        if len(columns) < 2 or set(map(type, rows)) != {dict}:
+        found = self._fetched(rows)
+        if found is None:
             return False
-        alike = cast(Sequence[dict[str, Scalar]], rows)
-        try:
-            fetched = list(map(itemgetter(*columns), alike))
-        except KeyError:
-            return False
-        if set(map(len, alike)) != {len(columns)}:
-            return False
-        for column, values in zip(columns.values(), zip(*fetched, strict=True), strict=True):
+        for name, values in found.items():
+            column = columns[name]
             column.extend([None] * (at - len(column)))
-            column.extend(map(_kept, values) if str in set(map(type, values)) else values)
+            column.extend(values)
         self._collected.rows += len(rows)
         return True
 
+    def _fetched(self, rows: Sequence[Row]) -> dict[str, Sequence[Scalar]] | None:
+        """The values by feature, where all rows are of one kind and have no feature but those collected so far."""
+        kinds = set(map(type, rows))
+        kind = kinds.pop()
+        if kinds or kind is NoneType:
+            return None
+        columns = self._collected.columns
+        fetched: Iterable[tuple[str, Sequence[Scalar | UnsetType]]]
+        if issubclass(kind, FeatureRow):
+            fetched = next(parts(cast(Sequence[FeatureRow], rows))).items()
+        else:
+            alike = cast(Sequence[dict[str, Scalar]], rows)
+            if len(columns) < 2 or set(map(len, alike)) != {len(columns)}:
+                return None
+            try:
+                fetched = zip(columns, zip(*map(itemgetter(*columns), alike), strict=True), strict=True)
+            except KeyError:
+                return None
+        found: dict[str, Sequence[Scalar]] = {}
+        for name, values in fetched:
+            types = set(map(type, values))
+            if name in columns:
+                plain = cast(Sequence[Scalar], values)
+                if UnsetType in types:
+                    plain = [None if value is UNSET else value for value in values]
+                found[name] = list(map(_kept, plain)) if str in types else plain
+            elif types != {UnsetType} and (self._declared is None or name in self._declared):
+                return None
+        return found
+
     def _add(self, row: Mapping[str, Scalar] | FeatureRow) -> None:
         at, columns = self._collected.rows, self._collected.columns
-        for name, value in row.items():
+        # Features of one event come in any order; in which they are watched must not hang on how it was decoded.
+        for name, value in sorted(row.items()):
             if self._declared is not None and name not in self._declared:
                 continue
             column = columns.get(name)
@@ -101,21 +134,22 @@ class ReferenceBuilder:
 
     def finish(self, source: str) -> Reference:
         """The reference of the events taken so far."""
-        rows, outputs = self.rows, self._collected.outputs
-        columns = {name: [*column, *[None] * (rows - len(column))] for name, column in self._collected.columns.items()}
+        rows, outputs = self.rows, _column(self._collected.outputs, self.rows)
+        columns = {name: _column(column, rows) for name, column in self._collected.columns.items()}
         kinds = infer(columns, self._declared, self._limits)
         watched = {name: columns.get(name, [None] * rows) for name, each in kinds.items() if each != "ignore"}
         features = tuple(self._feature(name, values, kinds[name]) for name, values in watched.items())
-        answered = [value for value in outputs if value is not None]
-        output = self._feature(OUTPUT, outputs, _output_kind(answered)) if answered else None
+        answered = outputs if isinstance(outputs, np.ndarray) else [value for value in outputs if value is not None]
+        output = self._feature(OUTPUT, outputs, _output_kind(answered)) if len(answered) else None
         ignored = tuple(name for name, each in kinds.items() if each == "ignore")
         draft = Reference(rows, source, features, output, ignored)
         return sealed(_counted(draft, [*watched.values(), outputs] if output else list(watched.values())))
 
-    def _feature(self, name: str, values: Sequence[Scalar], each: FeatureKind) -> Feature:
+    def _feature(self, name: str, values: Sequence[Scalar] | Floats, each: FeatureKind) -> Feature:
         if each == "numeric":
             return numeric(name, finite_numbers(values))
-        return categorical(name, values, self._limits.categories)
+        plain = values.tolist() if isinstance(values, np.ndarray) else values
+        return categorical(name, plain, self._limits.categories)
 
     def state(self) -> bytes:
         """What was collected, for a checkpoint."""
@@ -151,7 +185,17 @@ def _kept(value: Scalar) -> Scalar:
     return value[:MAX_CATEGORY_LENGTH] + digest
 
 
-def _output_kind(answered: Sequence[Scalar]) -> FeatureKind:
+def _column(values: list[Scalar], rows: int) -> Sequence[Scalar] | Floats:
+    """A column in full length; as an array where it is nothing but finite floats."""
+    if len(values) < rows:
+        return [*values, *[None] * (rows - len(values))]
+    if set(map(type, values)) != {float}:
+        return values
+    numbers = floats(cast(list[float], values))
+    return numbers if np.isfinite(numbers).all() else values
+
+
+def _output_kind(answered: Sequence[Scalar] | Floats) -> FeatureKind:
     """An output is watched whatever it looks like."""
     found = kind(answered, Limits())
     if found != "ignore":
@@ -165,7 +209,7 @@ def _scalars(outputs: Sequence[Scalar] | Floats) -> list[Scalar]:
     return list(outputs)
 
 
-def _counted(draft: Reference, values: Sequence[Sequence[Scalar]]) -> Reference:
+def _counted(draft: Reference, values: Sequence[Sequence[Scalar] | Floats]) -> Reference:
     """The draft with the histogram of its own events."""
     layout = FeatureLayout(draft)
     counts = layout.histogram_of_values(values)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stream.config import Limits
 from stream.events import Scalar
 from stream.monitor.binning import INNER_BINS, numeric
+from stream.monitor.feature_rows import row_type
 from stream.monitor.kinds import infer
 from stream.monitor.reference import (
     Numeric,
@@ -106,6 +107,43 @@ def test_the_builder_is_indifferent_to_slicing_and_to_a_restart(sizes: list[int]
         builder = other
     assert builder.full
     assert builder.finish("x") == whole.finish("x")
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "x": st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False, width=32)),
+                "city": st.one_of(st.none(), st.sampled_from(["BR", "DE", "y" * 300]), st.booleans()),
+                "late": st.floats(0, 1),
+            },
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(0, 30),
+    st.sampled_from([None, {"x": "numeric"}, {"x": "numeric", "never": "categorical"}]),
+)
+def test_rows_in_slots_make_the_same_reference(rows: list[Any], plainly: int, declared: Any) -> None:
+    row = row_type(["x", "city", "late"])
+    assert row is not None
+    slotted = [msgspec.json.decode(msgspec.json.encode(each), type=row) for each in rows]
+    mixed = [*rows[:plainly], *slotted[plainly:]]
+    assert from_events(mixed, None, declared, Limits(), "x") == from_events(rows, None, declared, Limits(), "x")
+
+
+@pytest.mark.parametrize("odd", [None, 7, "text", True, float("nan"), float("inf"), 1e308, 10**400])
+def test_one_odd_value_among_floats_changes_nothing_about_the_others(odd: Any) -> None:
+    values = [float(value) for value in rng.normal(size=400)]
+    columns = [{"x": value} for value in values]
+    kept = from_events([*columns, {"x": odd}], None, {"x": "numeric"}, Limits(), "x").features[0]
+    plain = from_events([*columns, {"x": values[0]}], None, {"x": "numeric"}, Limits(), "x").features[0]
+    assert isinstance(kept, Numeric)
+    assert isinstance(plain, Numeric)
+    assert sum(kept.counts) == sum(plain.counts) == 401
+    valid = isinstance(odd, int | float) and abs(odd) < 1e308
+    assert sum(kept.counts[-2:]) == (0 if valid or odd == 1e308 else 1)
 
 
 def test_kinds_are_inferred() -> None:
