@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 from operator import call
-from typing import Generic, TypeVar
+from struct import error as packing_error
+from typing import Generic, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from stream.effects import CUT_BYTES, Record, Side, StoredRecord
 from stream.events import MAX_RECORD_BYTES, Label, Prediction, Refusal, seconds
-from stream.monitor.columns import Floats, Ints
+from stream.monitor.columns import Floats, Ints, floats, whole
 from stream.monitor.feature_rows import row_type, with_rows
 from stream.monitor.machine import TICK
 
@@ -145,7 +146,7 @@ class Intake(Generic[Event]):
             ts = _times(events)
         except (msgspec.MsgspecError, ValueError, OverflowError, TypeError, RecursionError):
             return None
-        latest = np.minimum(np.array([record.timestamp for record in records]) / 1000.0, now) + self._max_skew
+        latest = np.minimum(whole([record.timestamp for record in records]) / 1000.0, now) + self._max_skew
         return (events, ts) if ((ts >= 0.0) & (ts < _LATEST) & (ts <= latest)).all() else None
 
     def _decoded(self, records: Sequence[Record], values: list[bytes | None]) -> list[Event]:
@@ -243,6 +244,7 @@ class Intake(Generic[Event]):
 def _times(events: list[Event]) -> Floats:
     """Event times in seconds. Raises ValueError or OverflowError when one is none."""
     raw = [event.ts for event in events]
-    if str in set(map(type, raw)):
-        raw = [seconds(ts) for ts in raw]
-    return np.array(raw, np.float64)
+    try:
+        return floats(cast(list[float], raw))
+    except packing_error:  # some are text
+        return floats([seconds(ts) for ts in raw])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
+from struct import pack
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -31,6 +32,22 @@ def picked(rows: Sequence[T], places: Sequence[int]) -> list[T]:
     if len(places) < 2:
         return [rows[place] for place in places]
     return list(itemgetter(*places)(rows))
+
+
+def floats(values: Sequence[float]) -> Floats:
+    """Numbers as a column, not to be written to: twice as fast as numpy, which looks at the type of each value.
+
+    Raises struct.error when one is no number, or an integer beyond what a float can be.
+
+    >>> floats([1.5, 2])
+    array([1.5, 2. ])
+    """
+    return np.frombuffer(pack(f"{len(values)}d", *values))
+
+
+def whole(values: Sequence[int]) -> Ints:
+    """The same for integers of 64 bits."""
+    return np.frombuffer(pack(f"{len(values)}q", *values), np.int64)
 
 
 class Outcomes(Struct):

@@ -5,23 +5,20 @@ Invariant: what fails has no features, score or class to count, but is traffic o
 
 from __future__ import annotations
 
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.events import Prediction
 from stream.monitor import serving
-from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, picked
+from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, floats, picked
 from stream.monitor.join import Incoming, Joined
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
 
 Flags = npt.NDArray[np.bool_]
-
-_latency_ms = attrgetter("latency_ms")
 
 
 def outcomes(m: ModelMonitor, joined: Joined) -> Outcomes:
@@ -98,7 +95,8 @@ def traffic(
 
 
 def _latencies(m: ModelMonitor, events: list[Prediction]) -> tuple[Floats, Ints]:
-    latency = np.array(list(map(_latency_ms, events)), np.float64) / 1000.0
+    told = [event.latency_ms for event in events]
+    latency = (np.array(told, np.float64) if None in told else floats(cast(list[float], told))) / 1000.0
     known = (latency >= 0) & (latency < 1e6)
     if known.all():
         return latency, m.latency.add(latency)

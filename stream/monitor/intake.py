@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
-from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
+from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, floats
 from stream.monitor.vocabulary import MAX_NAME, MISSING, OTHER, Key, Vocabulary, name_of
 
 VERSION = "version"
@@ -206,11 +207,11 @@ def binary_scores(events: Sequence[Prediction], positive: str | None) -> Floats:
     """Shape (n, 1): probability of the positive class; NaN where none, or none between 0 and 1, came."""
     raw = [event.score for event in events]
     if None in raw:
-        raw = [_positive_score(event, positive) for event in events]
-    scores = np.array(raw, np.float64)
-    with np.errstate(invalid="ignore"):
-        scores[~((scores >= 0) & (scores <= 1))] = np.nan
-    return scores.reshape(-1, 1)
+        scores = np.array([_positive_score(event, positive) for event in events], np.float64)
+    else:
+        scores = floats(cast(list[float], raw))
+    usable = (scores >= 0) & (scores <= 1)
+    return (scores if usable.all() else np.where(usable, scores, np.nan)).reshape(-1, 1)
 
 
 def _positive_score(event: Prediction, positive: str | None) -> float | None:
@@ -236,4 +237,4 @@ def class_scores(events: Sequence[Prediction], vocabulary: Vocabulary) -> Floats
 
 def weights(labels: Sequence[Label]) -> Ints:
     """Sample weights in multiples of WEIGHT_UNIT."""
-    return np.rint(np.array([label.weight for label in labels], np.float64) / WEIGHT_UNIT).astype(np.int64)
+    return np.rint(floats([label.weight for label in labels]) / WEIGHT_UNIT).astype(np.int64)

@@ -8,6 +8,7 @@ Invariant: an id is in at most one of pending, early, settled; rows are taken an
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from itertools import repeat
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from stream.events import Scalar, Task
-from stream.monitor.columns import Floats, Ints, picked
+from stream.monitor.columns import Floats, Ints, picked, whole
 from stream.monitor.ids import Hashes, hashes
 from stream.monitor.settled import Settled
 from stream.monitor.vocabulary import Vocabulary
@@ -165,7 +166,7 @@ class Join:
         self._account(rows.ts, 1)
         self.pending.update(zip(rows.ids, slots.tolist(), strict=True))
         met = self._meet_early(rows.ids) if self.early else _NONE_MET
-        found = np.fromiter(map(self.pending.pop, observed.ids, repeat(-1)), np.intp, len(observed))
+        found = whole(list(map(self.pending.pop, observed.ids, repeat(-1))))
         hit = np.flatnonzero(found >= 0)
         if len(hit) < len(observed):
             self._wait(observed, np.flatnonzero(found < 0), hit, met)
@@ -308,10 +309,8 @@ class Join:
         self._release(slots)
 
     def _release(self, slots: Rows) -> None:
-        fresh = self._fresh
-        for event_id in self._ids[slots].tolist():
-            if fresh.pop(event_id, True):
-                self._gone.append(event_id)
+        stored = self._fresh.pop
+        self._gone += [event_id for event_id in self._ids[slots].tolist() if stored(event_id, True)]
         self._clear(slots)
 
     def _clear(self, slots: Rows) -> None:
@@ -324,9 +323,13 @@ class Join:
 
     def _account(self, ts: Floats, change: int) -> None:
         """Keeps `waiting` right for predictions that begin or end to wait."""
-        panes, counts = np.unique(np.floor_divide(ts, self._pane), return_counts=True)
+        if not len(ts):
+            return
         self.total += change * len(ts)
-        for pane, count in zip(panes.astype(np.int64).tolist(), counts.tolist(), strict=True):
+        panes = np.floor_divide(ts, self._pane).astype(np.int64)
+        first = int(panes.min())
+        counted = [(first, len(ts))] if first == int(panes.max()) else sorted(Counter(panes.tolist()).items())
+        for pane, count in counted:
             left = self.waiting.get(pane, 0) + change * count
             if left:
                 self.waiting[pane] = left

@@ -8,8 +8,6 @@ Invariant: state and emissions after a call are functions of the events and tick
 from __future__ import annotations
 
 import math
-from itertools import repeat
-from operator import attrgetter
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +18,7 @@ from stream.config import Limits, Model, Renewal
 from stream.events import Alert, Prediction, Refusal, Scalar, Task
 from stream.monitor import counted, intake, renewals, snapshots, turning
 from stream.monitor.baseline import Baseline
-from stream.monitor.columns import Floats, Ints, picked
+from stream.monitor.columns import Floats, Ints, floats, picked
 from stream.monitor.course import Course
 from stream.monitor.estimate import Estimator
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
@@ -42,8 +40,6 @@ from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
 
-_id, _prediction, _label = attrgetter("id"), attrgetter("prediction"), attrgetter("label")
-_error = attrgetter("error")
 
 RECENT = 50
 """Alerts that a model remembers for the page."""
@@ -168,12 +164,11 @@ class ModelMonitor:
         known = self.classes.vocabulary
         if not self.firm or self.task == "regression" or None in known:
             return
-        if list(map(_error, guesses.events)).count(None) < len(guesses.events):
+        if [event.error for event in guesses.events].count(None) < len(guesses.events):
             return
-        predicted, actual = (
-            np.fromiter(map(known.get, map(value, events), repeat(-1)), np.float64, len(events))
-            for value, events in ((_prediction, guesses.events), (_label, truths.events))
-        )
+        code = known.get
+        predicted = floats([code(event.prediction, -1) for event in guesses.events])
+        actual = floats([code(event.label, -1) for event in truths.events])
         if predicted.min(initial=0.0) >= 0.0 and actual.min(initial=0.0) >= 0.0:
             guesses.codes, truths.codes = predicted, actual
 
@@ -261,14 +256,16 @@ class ModelMonitor:
         """Counts rows within one pane of the watermark, and refuses what means nothing under the task."""
         failed = _failed(guesses)
         self._meet(guesses, truths, failed)
-        values = list(map(_prediction, guesses.events)) if guesses.codes is None else guesses.codes
+        values = [event.prediction for event in guesses.events] if guesses.codes is None else guesses.codes
         if not failed.any():
             predicted, good_p, why = self._coded(values)
         else:
             predicted, good_p = np.zeros(len(values)), failed.copy()
             ok = np.flatnonzero(~failed)
             predicted[ok], good_p[ok], why = self._coded([values[row] for row in ok])
-        actual, good_l, why_l = self._coded(list(map(_label, truths.events)) if truths.codes is None else truths.codes)
+        observations: list[Scalar] | Floats
+        observations = [event.label for event in truths.events] if truths.codes is None else truths.codes
+        actual, good_l, why_l = self._coded(observations)
         for good, into, skip in ((good_p, applied.predictions, skip_p), (good_l, applied.labels, skip_l)):
             into += [Refused(int(row) + skip, Refusal.INVALID, why or why_l) for row in np.flatnonzero(~good)]
         if self.layout is not None:
@@ -280,7 +277,7 @@ class ModelMonitor:
         self._chunk(
             events,
             Incoming(
-                list(map(_id, events)),
+                [event.id for event in events],
                 guesses.tick[p],
                 guesses.ts[p],
                 predicted[p],
@@ -290,7 +287,7 @@ class ModelMonitor:
             ),
             failed[p],
             Observed(
-                list(map(_id, observed)),
+                [event.id for event in observed],
                 truths.tick[q],
                 truths.ts[q],
                 actual[q],
@@ -305,7 +302,8 @@ class ModelMonitor:
         vocabulary = self.classes.vocabulary
         new: set[Scalar] = set()
         if guesses.codes is None:
-            new = set(map(_prediction, guesses.events)).union(map(_label, truths.events)) - vocabulary.keys()
+            new = {event.prediction for event in guesses.events}
+            new = new.union([event.label for event in truths.events]) - vocabulary.keys()
         scored: set[str] = set()
         if self.task == "multiclass":
             scored = {name for event in guesses.events for name in event.scores or ()} - vocabulary.codes.keys()
@@ -559,8 +557,7 @@ def _failed(guesses: Guesses) -> Flags:
     """Which predictions did not come about."""
     if guesses.codes is not None:
         return np.zeros(len(guesses.events), np.bool_)
-    pairs = zip(map(_prediction, guesses.events), map(_error, guesses.events), strict=True)
-    return np.array([value is None or error is not None for value, error in pairs], np.bool_)
+    return np.array([event.prediction is None or event.error is not None for event in guesses.events], np.bool_)
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:

@@ -7,7 +7,6 @@ be subtracted, so a window takes it anew from its panes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 from msgspec import Struct, field
@@ -33,8 +32,6 @@ REPEATED, STRANGE = 0, 1
 
 LEAST = 30
 """Predictions, or labels, of a class from which on it is compared with the others."""
-
-_resources = attrgetter("resources")
 
 
 def _zeros() -> Ints:
@@ -99,7 +96,7 @@ class Serving(Struct):
 
 def read(events: Sequence[Prediction]) -> Ints | None:
     """Shape (n, resources): samples in `UNITS`, -1 where none came; None when no event has one."""
-    found = list(map(_resources, events))
+    found = [event.resources for event in events]
     if found.count(None) == len(found):
         return None
     samples = np.full((len(found), len(RESOURCES)), np.nan)
