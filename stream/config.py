@@ -225,6 +225,8 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True):
     """Attributes between whose values gaps are measured; each is a segment attribute, too."""
     value: dict[str, float | dict[str, float]] | None = None
     """What outcomes are worth: `tp`, `fp`, `fn`, `tn`, or by class in truth and class predicted."""
+    explain: Annotated[int, Meta(ge=0, le=200)] = 50
+    """Features, in the order of the reference, whose groups may explain a rise of the loss. 0: none."""
     reference: Reference = field(default_factory=lambda: Reference(first=1000))
     rules: tuple[Rule, ...] | None = None
     """None: the default rules of the task. Empty: no rules."""

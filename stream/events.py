@@ -117,6 +117,9 @@ class SegmentShare(Struct, frozen=True, omit_defaults=True):
     before: float | UnsetType = UNSET
     lower: float | UnsetType = UNSET
     upper: float | UnsetType = UNSET
+    inferred: bool = False
+    """A group of a feature that is no configured segment. Its loss is the share of bad outcomes: of errors, or for
+    regression of errors larger than four in five of the first 1,000."""
 
 
 class FeatureShare(Struct, frozen=True):

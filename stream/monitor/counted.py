@@ -73,6 +73,7 @@ def traffic(
     if (taken := m.normal.rows - seen) > 0:
         part = slice(taken)
         m.baseline.extend(waiting.tick[part], waiting.ts[part], complete=m.normal.builder is None)
+    _take_along(m, cells)
     if len(good) < len(everyone):
         counted = cells
         cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
@@ -92,6 +93,16 @@ def traffic(
     strange = None if m.normal.strange is None else good[m.normal.strange]
     columns = wrong, buckets, cells, guesses, answers, samples, strange
     return Traffic(tick, m.panes_of(ts), segments, *columns), latency[good]
+
+
+def _take_along(m: ModelMonitor, cells: Ints) -> None:
+    """Notes the groups of the features of predictions that now wait for their label."""
+    if m.suspects.fit(m.normal.layout):
+        m.join.group(m.suspects.groups)
+    groups = m.suspects.groups
+    if groups is not None and len(cells):
+        rows = m.suspects.taken(m.join.came)
+        m.join.mark(groups.codes(cells if rows is None else cells[rows]), rows)
 
 
 def _latencies(m: ModelMonitor, events: list[Prediction]) -> tuple[Floats, Ints]:

@@ -20,6 +20,7 @@ from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
 from stream.monitor.quality import Flaws
 from stream.monitor.scores import EXACT, ScoreHistogram, encode
+from stream.monitor.suspects import Counted
 from stream.monitor.window import Window
 
 Flags = npt.NDArray[np.bool_]
@@ -48,6 +49,8 @@ class Course:
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
         self.flaws: Flaws | None = None
         """Counts bad values of segments; None where none are kept."""
+        self.suspects: Counted | None = None
+        """Outcomes by the groups of their features."""
         self._added = self._entries = None
         if layout is not None and len(outcomes):
             if len(outcomes) * layout.width <= DENSE:
@@ -276,6 +279,15 @@ class Course:
                 for sums in held:
                     sums.serving.add_labels(*delays)
             touched.setdefault(pane, set()).add(segment)
+        for index, counts in [] if self.suspects is None else self.suspects.by_pane():
+            held_before = targets.pane(index).suspects
+            targets.pane(index).suspects = (held_before + counts if len(held_before) else counts).astype(np.int32)
+
+    def suspected(self, at: int) -> list[tuple[int, Ints]]:
+        """Pane and counts by group of what outcomes add up to the end of the tick at position `at`."""
+        if self.suspects is None:
+            return []
+        return self.suspects.by_pane(int(np.searchsorted(self._outcome_at, at, side="right")))
 
     def add_scores(self, sums: Sums, segment: int, rows: Ints) -> None:
         """Adds the scores of some outcomes to a segment's histograms."""
@@ -340,11 +352,14 @@ class _Targets:
     def __init__(self, panes: dict[int, Pane], windows: list[Window]) -> None:
         self._panes, self._windows = panes, windows
 
-    def of(self, index: int) -> list[Sums]:
+    def pane(self, index: int) -> Pane:
         pane = self._panes.get(index)
         if pane is None:
             pane = self._panes[index] = Pane(index)
-        return [pane.sums, *(window.sums for window in self._windows if window.covers(index))]
+        return pane
+
+    def of(self, index: int) -> list[Sums]:
+        return [self.pane(index).sums, *(window.sums for window in self._windows if window.covers(index))]
 
 
 def _groups(pane: Ints, segments: Ints) -> list[tuple[int, int, Ints]]:

@@ -20,6 +20,7 @@ from stream.events import Scalar, Task
 from stream.monitor.columns import Floats, Ints, picked, whole
 from stream.monitor.ids import Hashes, hashes
 from stream.monitor.settled import Settled
+from stream.monitor.suspects import NOT_TAKEN, Bytes, Groups
 from stream.monitor.vocabulary import Vocabulary
 
 Rows = npt.NDArray[np.intp]
@@ -77,6 +78,8 @@ class Joined(Struct):
     actual: Floats
     weight: Ints
     payload: list[Payload] | None
+    slots: Rows
+    """Where the predictions waited, until the next call."""
 
 
 class Waiting(Struct, array_like=True):
@@ -90,6 +93,8 @@ class Waiting(Struct, array_like=True):
     payload: Payload = None
     era: int = 0
     """Which of the model's tasks and segments the numbers belong to; see `Era`."""
+    groups: bytes = b""
+    """The groups of its features, behind the tag of their reference; empty where it was not taken."""
 
 
 class Era(Struct, array_like=True):
@@ -153,6 +158,11 @@ class Join:
         self._scores: Floats = np.empty((0, scores), np.float64)
         self._segments: Ints = np.empty((0, segments), np.int64)
         self._payload: list[Payload] = []
+        self._groups: Bytes = np.empty((0, 0), np.uint8)
+        """Groups of the features, as `suspects.py` gives them."""
+        self._tag = b""
+        self._stored: Rows = np.empty(0, np.intp)
+        """Slots of the predictions that came in the last call and are no repeats, in their order."""
 
     # -- taking rows ---------------------------------------------------------------------------------------------
 
@@ -162,7 +172,7 @@ class Join:
         kept = self._first(incoming.ids, hashed)
         rows = incoming if len(kept) == len(incoming) else incoming.take(kept)
         self.duplicate_predictions += len(incoming) - len(kept)
-        slots = self._store(rows, hashed[kept])
+        slots = self._stored = self._store(rows, hashed[kept])
         self._account(rows.ts, 1)
         self.pending.update(zip(rows.ids, slots.tolist(), strict=True))
         met = self._meet_early(rows.ids) if self.early else _NONE_MET
@@ -204,6 +214,8 @@ class Join:
         self._scores[slots, :width] = rows.scores[:, :width]
         self._scores[slots, width:] = np.nan
         self._segments[slots] = rows.segments
+        if self._groups.shape[1]:
+            self._groups[slots, 0] = NOT_TAKEN
         self._ids[slots] = rows.ids
         self._hash[slots] = hashed
         if rows.payload is not None:
@@ -220,6 +232,7 @@ class Join:
         self._predicted = np.concatenate([self._predicted, np.zeros(more)])
         self._scores = np.concatenate([self._scores, np.full((more, self._scores.shape[1]), np.nan)])
         self._segments = np.concatenate([self._segments, np.zeros((more, self._segments.shape[1]), np.int64)])
+        self._groups = np.concatenate([self._groups, np.full((more, self._groups.shape[1]), NOT_TAKEN, np.uint8)])
         self._ids = np.concatenate([self._ids, np.full(more, None, np.object_)])
         self._hash = np.concatenate([self._hash, np.zeros(more, np.uint64)])
         if self.keeps_payload:
@@ -231,6 +244,27 @@ class Join:
         missing = scores - self._scores.shape[1]
         if missing > 0:
             self._scores = np.hstack([self._scores, np.full((len(self._scores), missing), np.nan)])
+
+    # -- groups of features ------------------------------------------------------------------------------------------
+
+    def group(self, groups: Groups | None) -> None:
+        """Predictions take along the groups of another reference from now on; those that wait have none of it."""
+        width = 0 if groups is None else len(groups.features)
+        self._tag = b"" if groups is None else groups.tag
+        self._groups = np.full((len(self._tick), width), NOT_TAKEN, np.uint8)
+
+    @property
+    def came(self) -> Hashes:
+        """Hashes of the ids that came in the last call and are no repeats."""
+        return self._hash[self._stored]
+
+    def mark(self, groups: Bytes, rows: Ints | None) -> None:
+        """What some of these take along; None: all."""
+        self._groups[self._stored if rows is None else self._stored[rows]] = groups
+
+    def marked(self, slots: Rows) -> Bytes:
+        """What outcomes of the last call had taken along."""
+        return self._groups[slots]
 
     def _meet_early(self, ids: list[str]) -> Met:
         """New predictions whose label is already here: takes both out of waiting."""
@@ -297,6 +331,7 @@ class Join:
             actual[order],
             weight[order],
             [self._payload[slot] for slot in slots] if self.keeps_payload else None,
+            slots,
         )
         return joined, slots
 
@@ -440,8 +475,19 @@ class Join:
         columns = (self._tick, self._ts, self._predicted, self._scores, self._segments)
         payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else [None] * len(ids)
         eras = [self.era] * len(ids)
-        rows = zip(*(column[slots].tolist() for column in columns), payloads, eras, strict=True)
+        groups = self._tagged(self._groups[slots])
+        rows = zip(*(column[slots].tolist() for column in columns), payloads, eras, groups, strict=True)
         return {event_id: Waiting(*row) for event_id, row in zip(ids, rows, strict=True)}
+
+    def _tagged(self, groups: Bytes) -> list[bytes]:
+        """Groups as they are stored."""
+        width = groups.shape[1]
+        if not width:
+            return [b""] * len(groups)
+        listed, taken = groups.tobytes(), (groups[:, 0] != NOT_TAKEN).tolist()
+        return [
+            self._tag + listed[row * width : (row + 1) * width] if taken[row] else b"" for row in range(len(groups))
+        ]
 
     def restore_pending(self, ids: list[str], rows: list[Waiting]) -> None:
         """Takes stored pending predictions into memory."""
@@ -465,6 +511,10 @@ class Join:
             hashes(ids),
         )
         self.pending.update(zip(ids, slots.tolist(), strict=True))
+        width = self._groups.shape[1]
+        for slot, row in zip(slots.tolist(), rows, strict=True):
+            if width and row.groups[: len(self._tag)] == self._tag and len(row.groups) == len(self._tag) + width:
+                self._groups[slot] = np.frombuffer(row.groups, np.uint8, width, len(self._tag))
         for event_id in ids:
             self._fresh.pop(event_id, None)
 

@@ -19,6 +19,7 @@ from stream.monitor.layout import Layout
 from stream.monitor.pane import Pane
 from stream.monitor.silences import Held
 from stream.monitor.stored import Head, Measured
+from stream.monitor.suspects import Suspects, nothing
 from stream.monitor.vocabulary import name_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def head(m: ModelMonitor) -> Head:
         held=m.held.alerts,
         resources=m.resources,
         renewed=m.renewed,
+        suspects=m.suspects.learned,
     )
 
 
@@ -94,14 +96,18 @@ def restore(
     m.held, m.resources, m.renewed = Held(m.silences, head.held), head.resources, head.renewed
     if head.task == "multiclass":
         m.join.widen(len(head.classes))
+    m.suspects = Suspects(m.spec.explain, m.spec.segments, head.suspects)
+    m.suspects.fit(m.normal.layout)
+    m.join.group(m.suspects.groups)
     m.join.restore_early(list(early), list(early.values()))
     if same:
         m.stale, m.position, m.floor = head.stale, head.position, head.floor
         m.panes = {pane.index: pane for pane in panes}
         for pane in panes:
-            if len(pane.sums.features) not in (0, m.normal.width):
-                # Counted by another reference.
+            if m.normal.rebinned:
                 pane.sums.features, pane.sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
+            if m.normal.rebinned or m.suspects.groups is None or len(pane.suspects) != len(m.suspects.groups.names):
+                pane.suspects = nothing()
         for window in m.windows:
             window.last = m.position
             window.rebuild(m.panes)
@@ -153,4 +159,4 @@ def _restated(m: ModelMonitor, row: Waiting) -> Waiting:
         convert = as_number if m.task == "regression" else as_code
         predicted = convert(predicted, m.classes.vocabulary)
     segments = row.segments if era.segments == m.spec.segments else m.segments.unknown
-    return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, m.join.era)
+    return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, m.join.era, row.groups)

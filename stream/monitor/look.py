@@ -312,9 +312,11 @@ class Look:
         window = m.windows[number]
         segments: list[SegmentShare] = []
         features: list[FeatureShare] = []
-        if whole and m.layout is not None and len(m.segments.names) > 1:
-            added = [] if at < 0 else self.course.added(at)
-            segments = explain.segments(m.layout, m.panes, window, added, m.segments.names, rule.metric)
+        if whole and m.layout is not None:
+            groups, new = m.suspects.groups, at >= 0
+            tallied = explain.Tallied(m.layout, m.segments.names, self.course.added(at) if new else ())
+            grouped = None if groups is None else explain.Grouped(groups, self.course.suspected(at) if new else ())
+            segments = explain.segments(tallied, grouped, m.panes, window, rule.metric)
         if m.normal.layout is not None:
             counts = window.sums.features if at < 0 else self.course.features(window, np.array([at]))[0]
             features = explain.features(m.normal.layout, counts)

@@ -28,12 +28,13 @@ from stream.monitor.layout import Layout
 from stream.monitor.look import Flow
 from stream.monitor.machine import TICK
 from stream.monitor.normal import Normal
-from stream.monitor.pane import LATENCY_BOUNDS, Pane
+from stream.monitor.pane import LATENCY_BOUNDS, PREDICTIONS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.renewals import Renewals
 from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
 from stream.monitor.stored import Counters, Histogram, Renewed
+from stream.monitor.suspects import Suspects, nothing
 from stream.monitor.vocabulary import MAX_NAME, name_of
 from stream.monitor.watches import Watches
 from stream.monitor.window import Window
@@ -73,6 +74,7 @@ class ModelMonitor:
         self.renewed = Renewed()
         self.estimator = Estimator()
         self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
+        self.suspects = Suspects(spec.explain, spec.segments)
         self.eras = [Era(None, spec.segments)]
         """What the numbers of stored waiting predictions mean, by their era; the last is today's."""
         self.panes: dict[int, Pane] = {}
@@ -202,6 +204,9 @@ class ModelMonitor:
             sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
             sums.serving.forget_classes()
         self.baseline.restart()
+        self.suspects.restart()
+        for pane in self.panes.values():
+            pane.suspects = nothing()
         self.estimator = Estimator()
         self.changed.update(self.panes)
         self.watches.restart()
@@ -379,6 +384,7 @@ class ModelMonitor:
         traffic.repeats = repeats
         self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
+        course.suspects = self.suspects.meet(outcomes, self.join.marked(joined.slots), self.task)
         course.flaws = self.normal.flaws if self.spec.segments else None
         self.baseline.look(course, collecting=self.normal.builder is not None)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
@@ -497,6 +503,8 @@ class ModelMonitor:
 
     def _enter(self, pane: int) -> None:
         """The watermark enters a pane."""
+        before = self.panes.get(pane - 1)
+        self.suspects.enter(0 if before is None else int(before.sums.traffic[0, PREDICTIONS]))
         self.position = pane
         self.join.settled.pass_time(pane * self.spec.pane, self.spec.horizon)
         self.estimator.calibrate()

@@ -60,6 +60,8 @@ class Normal:
         """Which of the rows just read have such a feature; None: no row."""
         self._flaws: tuple[FeatureLayout, Flaws] | None = None
         self.changed = True
+        self.rebinned = False
+        """What was stored was counted on the bins of another reference."""
 
     @property
     def width(self) -> int:
@@ -165,13 +167,17 @@ class Normal:
 
     def restore(self, stored: Stored) -> bool:
         """Goes on from a checkpoint, unless the configuration says otherwise now: then the reference begins anew."""
+        before = stored.reference
         if stored.made_by != (self._spec.reference, self._spec.features):
+            self.rebinned = before is not None
             return False
         if stored.since > -math.inf and stored.first is not None:
             self.renew(stored.first, stored.since)
         self.by_class, self.new = stored.by_class, stored.new
-        if stored.reference is not None and self.reference is None:
-            self.reference = references.from_bytes(stored.reference)
+        if self.reference is not None:
+            self.rebinned = before is not None and before != references.to_bytes(self.reference)
+        elif before is not None:
+            self.reference = references.from_bytes(before)
             self.layout, self.builder = FeatureLayout(self.reference), None
         elif stored.builder is not None and self.builder is not None:
             self.builder.restore(stored.builder)

@@ -13,6 +13,7 @@ from stream.monitor.columns import Ints
 from stream.monitor.guesses import Counts
 from stream.monitor.scores import ScoreHistogram
 from stream.monitor.serving import Serving
+from stream.monitor.suspects import Small, nothing
 
 PREDICTIONS, ERRORS = 0, 1
 """Columns of `traffic`."""
@@ -118,3 +119,5 @@ class Pane(Struct):
     """Segments whose last snapshot no longer says the truth."""
     final: bool = False
     """No label can change it any more."""
+    suspects: Small = field(default_factory=nothing)
+    """Shape (groups, 2): good and bad outcomes by group of a feature; see `suspects.py`."""

@@ -19,6 +19,7 @@ from stream.config import Renewal
 from stream.monitor.baseline import Baseline
 from stream.monitor.machine import TICK
 from stream.monitor.stored import Renewed
+from stream.monitor.suspects import nothing
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -78,9 +79,12 @@ def begin(m: ModelMonitor, renewal: Renewal) -> None:
     m.normal.renew(renewal.first or m.spec.reference.first or USUAL, since)
     m.baseline = Baseline(since)
     panes = [*m.panes.values(), *(pane for pane, _ in m.parted or ())]
+    for pane in panes:
+        pane.suspects = nothing()
     for sums in [*(pane.sums for pane in panes), *(window.sums for window in m.windows)]:
         # Counted on the bins of the old reference.
         sums.features, sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
+    m.suspects.restart()
     m.changed.update(m.panes)
     m.renewed = Renewed(m.renewed.count + 1, renewal.at)
     m.revision += 1

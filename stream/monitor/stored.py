@@ -20,6 +20,7 @@ from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram, ScoreState
 from stream.monitor.serving import Serving
+from stream.monitor.suspects import Learned, Small, nothing
 
 
 class Counters(Struct):
@@ -74,6 +75,7 @@ class StoredPane(Struct):
     guesses: dict[int, Counted] = field(default_factory=dict)
     serving: Serving = field(default_factory=Serving)
     flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
+    suspects: Small = field(default_factory=nothing)
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -82,14 +84,15 @@ class StoredPane(Struct):
         scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
         parts = sums.traffic, sums.tally, sums.features, sums.latency
         guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
-        return cls(pane.index, *parts, scores, pane.version, pane.stale, pane.final, guesses, sums.serving, sums.flaws)
+        told = pane.version, pane.stale, pane.final
+        return cls(pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects)
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
         guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
         sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses, self.serving, self.flaws)
-        return Pane(self.index, sums, self.version, self.stale, self.final)
+        return Pane(self.index, sums, self.version, self.stale, self.final, self.suspects)
 
 
 class WatchState(Struct):
@@ -160,3 +163,4 @@ class Head(Struct):
     resources: dict[str, float] = field(default_factory=dict)
     """The newest sample of each."""
     renewed: Renewed = field(default_factory=Renewed)
+    suspects: Learned = field(default_factory=Learned)

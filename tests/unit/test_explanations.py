@@ -11,6 +11,7 @@ import pytest
 
 from stream.config import Config, Model, Reference, Rule
 from stream.effects import Channel, Clock, Side, StoredRecord
+from stream.monitor import suspects
 from stream.shard import Shard
 
 START = 1_700_000_000.0
@@ -31,6 +32,14 @@ MODEL = Model(
 )
 
 
+MODELS = {
+    "configured": MODEL,
+    "inferred": msgspec.structs.replace(MODEL, segments=()),
+    "off": msgspec.structs.replace(MODEL, segments=(), explain=0),
+}
+"""Unless it is configured, the store is a feature like any other."""
+
+
 @cache
 def traffic(seed: int) -> dict[Side, list[StoredRecord]]:
     """Nine in ten answers are right, but from a moment on two in four of store 3, when features a and c shift, too."""
@@ -40,11 +49,12 @@ def traffic(seed: int) -> dict[Side, list[StoredRecord]]:
         ts, late = START + number * 0.02, number >= CHANGE
         store, truth = rng.randrange(6), rng.randrange(2)
         wrong = rng.random() < (0.5 if late and store == 3 else 0.1)
-        features = {name: rng.gauss(0.8 if late and name in "ac" else 0.0, 1) for name in "abcd"}
+        features: dict[str, Any] = {name: rng.gauss(0.8 if late and name in "ac" else 0.0, 1) for name in "abcd"}
+        features["store"] = f"s{store}"
         shared = {"model": "m", "id": str(number)}
         prediction = {**shared, "ts": ts, "prediction": truth ^ wrong, "features": features}
         bodies: dict[Side, dict[str, Any]] = {
-            "predictions": {**prediction, "attributes": {"store": f"s{store}"}},
+            "predictions": prediction,
             "labels": {**shared, "ts": ts + 0.5, "label": truth},
         }
         for side, body in bodies.items():
@@ -52,9 +62,10 @@ def traffic(seed: int) -> dict[Side, list[StoredRecord]]:
     return found
 
 
-def alerts(size: int, restart: bool = False) -> list[dict[str, Any]]:
+@cache
+def alerts(size: int, restart: bool = False, model: str = "configured") -> list[dict[str, Any]]:
     records, effects = traffic(1), []
-    config = Config(models={"m": MODEL})
+    config = Config(models={"m": MODELS[model]})
     shard, rows = Shard(0, config), dict[str, bytes]()
     at: dict[Side, int] = dict.fromkeys(records, 0)
     while any(place < COUNT for place in at.values()):
@@ -70,15 +81,42 @@ def alerts(size: int, restart: bool = False) -> list[dict[str, Any]]:
     return [msgspec.json.decode(effect.value) for effect in effects if effect.channel is Channel.ALERTS]
 
 
-def test_the_planted_cause_is_named_first() -> None:
-    *_, alert = (each for each in alerts(10_000) if each["rule"] == "accuracy" and each["state"] == "firing")
-    first, *others = alert["explanation"]["segments"]
+def planted(model: str) -> dict[str, Any]:
+    """What explains the fall of the accuracy."""
+    *_, alert = (
+        each for each in alerts(10_000, model=model) if each["rule"] == "accuracy" and each["state"] == "firing"
+    )
+    found: dict[str, Any] = alert["explanation"]
+    return found
+
+
+@pytest.mark.parametrize("model", ["configured", "inferred"])
+def test_the_planted_cause_is_named_first_whether_or_not_anybody_configured_it(model: str) -> None:
+    explanation = planted(model)
+    first, *others = explanation["segments"]
     assert first["segment"] == "store=s3"
     assert first["share"] > 0.7
+    assert first.get("inferred", False) == (model == "inferred")
     assert not others
-    assert [each["feature"] for each in alert["explanation"]["features"]] in (["a", "c"], ["c", "a"])
+    assert {each["feature"] for each in explanation["features"][:2]} == {"a", "c"}
 
 
+def test_it_can_be_left_out() -> None:
+    assert not planted("off")["segments"]
+
+
+@pytest.mark.parametrize("model", ["configured", "inferred"])
 @pytest.mark.parametrize(("size", "restart"), [(61, False), (1300, False), (700, True)])
-def test_any_slicing_and_restart_explains_the_same(size: int, restart: bool) -> None:
-    assert alerts(size, restart) == alerts(10_000)
+def test_any_slicing_and_restart_explains_the_same(size: int, restart: bool, model: str) -> None:
+    assert alerts(size, restart, model) == alerts(10_000, model=model)
+
+
+@pytest.mark.parametrize("size", [61, 700])
+def test_of_busy_models_a_part_is_enough(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """500 predictions a pane, of which about a hundred are taken."""
+    monkeypatch.setattr(suspects, "TAKEN", 150)
+    alerts.cache_clear()
+    explanation = planted("inferred")
+    assert explanation["segments"][0]["segment"] == "store=s3"
+    assert alerts(size, True, "inferred") == alerts(10_000, model="inferred")
+    alerts.cache_clear()

@@ -52,7 +52,7 @@ def explained(
     seed: int, rise: float, since: int, where: int | None = None, task: Task = "binary", metric: str | None = "accuracy"
 ) -> list[SegmentShare]:
     panes = panes_of(seed, rise, since, where, task)
-    return explain.segments(Layout(task), panes, window(), [], NAMES, metric)
+    return explain.segments(explain.Tallied(Layout(task), NAMES), None, panes, window(), metric)
 
 
 @pytest.mark.parametrize(("metric", "panes"), [("accuracy", 8), (None, 8), ("log_loss", 8), ("accuracy", 6)])
@@ -88,11 +88,12 @@ def test_nobody_is_blamed_for_nothing_nor_for_what_happens_everywhere(rise: floa
 
 def test_what_a_chunk_adds_is_as_if_it_were_in_the_panes() -> None:
     layout, panes = Layout("binary"), panes_of(5, 0.4, PANES - 8, 2)
-    whole = explain.segments(layout, panes, window(), [], NAMES, "accuracy")
+    whole = explain.segments(explain.Tallied(layout, NAMES), None, panes, window(), "accuracy")
     assert whole
     newest = panes.pop(PANES - 1)
     added = [(newest.index, segment, tally) for segment, tally in enumerate(newest.sums.tally)]
-    assert explain.segments(layout, panes, window(), added, NAMES, "accuracy") == whole
+    tallied = explain.Tallied(layout, NAMES, added)
+    assert explain.segments(tallied, None, panes, window(), "accuracy") == whole
 
 
 def drifted(seed: int, shift: float) -> list[str]:
