@@ -45,6 +45,8 @@ def kind(values: Sequence[Scalar] | Floats, limits: Limits) -> FeatureKind:
     """
     if isinstance(values, np.ndarray):
         numbers = values[np.abs(values) < 1e308]
+    elif _NUMBERS.isdisjoint(map(type, values)):
+        numbers = np.empty(0)
     else:
         numbers = np.array([float(cast(float, value)) for value in values if _is_number(value)], np.float64)
     if len(numbers) * 2 > len(values):

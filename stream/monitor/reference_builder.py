@@ -6,7 +6,6 @@ Invariant: the reference is a function of the first N rows in order, however the
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from operator import itemgetter
 from types import NoneType
@@ -14,12 +13,13 @@ from typing import cast
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
-from stream.monitor.columns import Floats, floats
+from stream.monitor.collected import Column, State
+from stream.monitor.columns import Floats
 from stream.monitor.feature_rows import BATCH, FeatureRow, parts
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
@@ -29,11 +29,11 @@ from stream.monitor.vocabulary import MAX_NAME
 
 
 class _Collected(Struct):
-    """Rows as columns; a column shorter than `rows` ends in values that are missing."""
+    """What is stored; a column shorter than `rows` ends in values that are missing."""
 
-    rows: int = 0
-    columns: dict[str, list[Scalar]] = field(default_factory=dict)
-    outputs: list[Scalar] = field(default_factory=list)
+    rows: int
+    columns: dict[str, State]
+    outputs: State
 
 
 class ReferenceBuilder:
@@ -44,17 +44,15 @@ class ReferenceBuilder:
         self.first = first
         self._declared = declared
         self._limits = limits
-        self._collected = _Collected()
-
-    @property
-    def rows(self) -> int:
+        self.rows = 0
         """Events taken so far."""
-        return self._collected.rows
+        self._columns: dict[str, Column] = {}
+        self._outputs = Column()
 
     @property
     def known(self) -> Set[str]:
         """Features collected so far."""
-        return self._collected.columns.keys()
+        return self._columns.keys()
 
     @property
     def full(self) -> bool:
@@ -69,30 +67,33 @@ class ReferenceBuilder:
             if not self._add_alike(rows):
                 for row in rows:
                     self._add({} if row is None else row)
-        answers: list[Scalar] = [None] * taken if outputs is None else _scalars(outputs[:taken])
-        self._collected.outputs.extend(answers)
+        if outputs is None:
+            self._outputs.pad(self.rows)
+        elif isinstance(outputs, np.ndarray):
+            self._outputs.extend_floats(outputs[:taken])
+        else:
+            self._outputs.extend(outputs[:taken])
         return taken
 
     def _add_alike(self, rows: Sequence[Row]) -> bool:
         """Takes rows at once, if each has just the features collected so far; else takes none."""
-        at, columns = self._collected.rows, self._collected.columns
         found = self._fetched(rows)
         if found is None:
             return False
-        for name, values in found.items():
-            column = columns[name]
-            column.extend([None] * (at - len(column)))
-            column.extend(values)
-        self._collected.rows += len(rows)
+        for name, (values, types) in found.items():
+            column = self._columns[name]
+            column.pad(self.rows)
+            column.extend(values, types)
+        self.rows += len(rows)
         return True
 
-    def _fetched(self, rows: Sequence[Row]) -> dict[str, Sequence[Scalar]] | None:
+    def _fetched(self, rows: Sequence[Row]) -> dict[str, tuple[Sequence[Scalar], set[type]]] | None:
         """The values by feature, where all rows are of one kind and have no feature but those collected so far."""
         kinds = set(map(type, rows))
         kind = kinds.pop()
         if kinds or kind is NoneType:
             return None
-        columns = self._collected.columns
+        columns = self._columns
         fetched: Iterable[tuple[str, Sequence[Scalar | UnsetType]]]
         if issubclass(kind, FeatureRow):
             fetched = next(parts(cast(Sequence[FeatureRow], rows))).items()
@@ -104,20 +105,20 @@ class ReferenceBuilder:
                 fetched = zip(columns, zip(*map(itemgetter(*columns), alike), strict=True), strict=True)
             except KeyError:
                 return None
-        found: dict[str, Sequence[Scalar]] = {}
+        found: dict[str, tuple[Sequence[Scalar], set[type]]] = {}
         for name, values in fetched:
             types = set(map(type, values))
             if name in columns:
                 plain = cast(Sequence[Scalar], values)
                 if UnsetType in types:
                     plain = [None if value is UNSET else value for value in values]
-                found[name] = list(map(_kept, plain)) if str in types else plain
+                found[name] = list(map(_kept, plain)) if str in types else plain, types
             elif types != {UnsetType} and (self._declared is None or name in self._declared):
                 return None
         return found
 
     def _add(self, row: Mapping[str, Scalar] | FeatureRow) -> None:
-        at, columns = self._collected.rows, self._collected.columns
+        columns = self._columns
         # Features of one event come in any order; in which they are watched must not hang on how it was decoded.
         for name, value in sorted(row.items()):
             if self._declared is not None and name not in self._declared:
@@ -126,16 +127,15 @@ class ReferenceBuilder:
             if column is None:
                 if len(columns) >= 2 * self._limits.features or len(name) > MAX_NAME:
                     continue
-                column = columns[name] = []
-            if len(column) < at:
-                column.extend([None] * (at - len(column)))
-            column.append(_kept(value))
-        self._collected.rows += 1
+                column = columns[name] = Column()
+            column.pad(self.rows)
+            column.extend([_kept(value)])
+        self.rows += 1
 
     def finish(self, source: str) -> Reference:
         """The reference of the events taken so far."""
-        rows, outputs = self.rows, _column(self._collected.outputs, self.rows)
-        columns = {name: _column(column, rows) for name, column in self._collected.columns.items()}
+        rows, outputs = self.rows, self._outputs.whole(self.rows)
+        columns = {name: column.whole(rows) for name, column in self._columns.items()}
         kinds = infer(columns, self._declared, self._limits)
         watched = {name: columns.get(name, [None] * rows) for name, each in kinds.items() if each != "ignore"}
         features = tuple(self._feature(name, values, kinds[name]) for name, values in watched.items())
@@ -153,11 +153,15 @@ class ReferenceBuilder:
 
     def state(self) -> bytes:
         """What was collected, for a checkpoint."""
-        return msgspec.msgpack.encode(self._collected)
+        columns = {name: column.state() for name, column in self._columns.items()}
+        return msgspec.msgpack.encode(_Collected(self.rows, columns, self._outputs.state()))
 
     def restore(self, state: bytes) -> None:
-        """Goes on from where `state` was taken. Raises msgspec.DecodeError for anything else."""
-        self._collected = msgspec.msgpack.decode(state, type=_Collected)
+        """Goes on from where `state` was taken. Raises msgspec.DecodeError or ValueError for anything else."""
+        found = msgspec.msgpack.decode(state, type=_Collected)
+        self.rows = found.rows
+        self._columns = {name: Column(column) for name, column in found.columns.items()}
+        self._outputs = Column(found.outputs)
 
 
 def from_events(
@@ -185,28 +189,12 @@ def _kept(value: Scalar) -> Scalar:
     return value[:MAX_CATEGORY_LENGTH] + digest
 
 
-def _column(values: list[Scalar], rows: int) -> Sequence[Scalar] | Floats:
-    """A column in full length; as an array where it is nothing but finite floats."""
-    if len(values) < rows:
-        return [*values, *[None] * (rows - len(values))]
-    if set(map(type, values)) != {float}:
-        return values
-    numbers = floats(cast(list[float], values))
-    return numbers if np.isfinite(numbers).all() else values
-
-
 def _output_kind(answered: Sequence[Scalar] | Floats) -> FeatureKind:
     """An output is watched whatever it looks like."""
     found = kind(answered, Limits())
     if found != "ignore":
         return found
     return "categorical" if isinstance(answered[0], str) else "numeric"
-
-
-def _scalars(outputs: Sequence[Scalar] | Floats) -> list[Scalar]:
-    if isinstance(outputs, np.ndarray):
-        return [None if math.isnan(value) else value for value in outputs.tolist()]
-    return list(outputs)
 
 
 def _counted(draft: Reference, values: Sequence[Sequence[Scalar] | Floats]) -> Reference:
