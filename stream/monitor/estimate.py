@@ -22,6 +22,7 @@ from stream.events import Estimated, Task
 from stream.monitor import confusion, metricnames
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.guesses import EXACT, PLACES, Counted, Counts, Grid, key, parts
+from stream.monitor.isotonic import isotonic
 from stream.monitor.layout import Layout
 from stream.monitor.watch import ESTIMATED
 
@@ -146,8 +147,6 @@ def _usable(scores: Floats) -> npt.NDArray[np.bool_] | None:
 
 def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
     """The calibration of each class; none while fewer than two classes have come true."""
-    from scipy.optimize import isotonic_regression  # takes a while to import
-
     state = outcomes.state()
     taken = parts(state.keys)
     positions = grid.positions
@@ -162,8 +161,8 @@ def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
         mixed += 0 < hits.sum() < trials.sum()
         seen = np.flatnonzero(trials)
         seen = seen[np.argsort(positions[seen], kind="stable")]
-        fit = isotonic_regression(hits[seen] / trials[seen], weights=trials[seen])
-        curves[code] = Curve(positions[seen], np.clip(fit.x, 0.0, 1.0))
+        shares = isotonic(hits[seen].astype(np.int64), trials[seen].astype(np.int64))
+        curves[code] = Curve(positions[seen], shares)
     return curves if mixed else {}
 
 
