@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
+from stream.checkpoint.packing import pack
 from stream.config import DAY, Config, Learn, Model
 from stream.config import Reference as Wanted
 from stream.effects import Clock, Side, StoredRecord
 from stream.monitor.baseline import packed
+from stream.monitor.features import FeatureLayout
+from stream.monitor.model import ModelMonitor
 from stream.monitor.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_performance
 from stream.recorded import Progress, records, slices
 from stream.shard import Shard
@@ -65,7 +68,19 @@ def build(
     source = ", ".join(path.name for path in predictions)
     if monitor is None or builder is None or not builder.rows:
         raise NoReference(f"{source}: found no usable prediction of {name!r}, expected some: is that the model's name?")
-    return with_performance(builder.finish(f"{builder.rows:,} predictions of {source}"), packed(monitor))
+    return _measured(monitor, builder.finish(f"{builder.rows:,} predictions of {source}"))
+
+
+def _measured(monitor: ModelMonitor, reference: Reference) -> Reference:
+    """The reference of all that a monitor has seen, with how well the model did, and what its losses depend on."""
+    losses, builder, features = monitor.estimator.losses, monitor.normal.builder, FeatureLayout(reference)
+    assert builder is not None
+    if monitor.layout is not None and monitor.layout.task == "regression":
+        collected = builder.columns(features)
+        losses.remember(collected[:0], collected, reference.version)
+        losses.calibrate(monitor.layout, features, at_once=True)
+    learned = UNSET if losses.scale is None else pack(losses.state())
+    return with_performance(reference, packed(monitor), learned)
 
 
 def write(

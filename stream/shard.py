@@ -495,7 +495,10 @@ class Shard:
             if model.baseline.given is None:
                 model.baseline.restore(unpack(StoredBaseline, content))
         for content in parts.get("estimate", {}).values():
-            model.estimator = Estimator(unpack(StoredEstimator, content))
+            given, model.estimator = model.estimator.losses, Estimator(unpack(StoredEstimator, content))
+            another = model.normal.since == -math.inf and given.known
+            if not same or (another and given.version != model.estimator.losses.version):
+                model.estimator.losses = given
         panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
         early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
         head = unpack(Head, parts["model"][""])

@@ -68,7 +68,8 @@ class Outcomes(Struct):
     weight: Ints
     """Sample weight in multiples of WEIGHT_UNIT."""
     scores: Floats
-    """Shape (n, C): probability of each class, NaN where none came. Binary: C = 1, the positive class."""
+    """Shape (n, C): probability of each class, NaN where none came. Binary: C = 1, the positive class. Regression: C =
+    1, the place that says how large a loss is expected (`losses.py`)."""
     segments: Ints
     """Shape (n, D): segment code in each segment dimension; column 0 is all zeros, the segment "all"."""
     delay: Floats
@@ -76,6 +77,10 @@ class Outcomes(Struct):
 
     def __len__(self) -> int:
         return len(self.tick)
+
+    def take(self, rows: Ints) -> Outcomes:
+        """Some of the rows."""
+        return Outcomes(*[getattr(self, name)[rows] for name in self.__struct_fields__])
 
 
 class Traffic(Struct):
@@ -90,7 +95,8 @@ class Traffic(Struct):
     cells: Ints
     """Shape (n, F): columns of the feature histogram; F = 0 while there is no reference. -1: not counted."""
     guesses: Ints | None = None
-    """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one."""
+    """Shape (n, classes with scores): keys of `guesses.py`, -1 where there is no score; None: nowhere is one. Of a
+    regression, shape (n, 1): places of `losses.py`."""
     answers: Ints | None = None
     """Predicted class, 0 for a regression, -1 for failed ones; None while the task is not known."""
     resources: Ints | None = None

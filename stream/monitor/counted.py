@@ -74,11 +74,11 @@ def traffic(
         part = slice(taken)
         m.baseline.extend(waiting.tick[part], waiting.ts[part], complete=m.normal.builder is None)
     _take_along(m, cells)
+    guesses = _guessed(m, waiting, cells, seen)
     if len(good) < len(everyone):
         counted = cells
         cells = np.full((len(everyone), counted.shape[1]), -1, np.int64)
         cells[good] = counted
-    guesses = m.estimator.guessed(waiting.predicted, waiting.scores, m.layout)
     if guesses is not None and len(good) < len(everyone):
         counted = guesses
         guesses = np.full((len(everyone), counted.shape[1]), -1, np.int64)
@@ -103,6 +103,15 @@ def _take_along(m: ModelMonitor, cells: Ints) -> None:
     if groups is not None and len(cells):
         rows = m.suspects.taken(m.join.came)
         m.join.mark(groups.codes(cells if rows is None else cells[rows]), rows)
+
+
+def _guessed(m: ModelMonitor, waiting: Incoming, cells: Ints, skipped: int) -> Ints | None:
+    """What performance is estimated from without labels; of a regression places, which wait for their labels, too."""
+    if m.task != "regression":
+        return m.estimator.guessed(waiting.predicted, waiting.scores, m.layout)
+    places = m.estimator.placed(waiting.tick, cells, skipped, m.normal)
+    m.join.place(places)
+    return places[:, None]
 
 
 def _latencies(m: ModelMonitor, events: list[Prediction]) -> tuple[Floats, Ints]:

@@ -83,8 +83,7 @@ class Course:
             None if mine.answers is None else mine.answers[traffic],
             None if mine.resources is None else mine.resources[traffic],
         )
-        columns = [getattr(theirs, name)[outcomes] for name in Outcomes.__struct_fields__]
-        return Course(kept, Outcomes(*columns), self._layout, 0, self.ticks)
+        return Course(kept, theirs.take(outcomes), self._layout, 0, self.ticks)
 
     @property
     def served(self) -> bool:
@@ -104,14 +103,20 @@ class Course:
 
     def _by_tick(self, rows: Ints | None) -> Ints:
         """Shape (T, width): what some of the outcomes add at each tick; None: all of them."""
-        at = self._outcome_at if rows is None else self._outcome_at[rows]
+        return self.sums(self._outcome_at if rows is None else self._outcome_at[rows], len(self.ticks), rows)
+
+    def sums(self, group: Ints, groups: int, rows: Ints | None = None) -> Ints:
+        """Shape (groups, width): what some of the outcomes add to each group; None: all of them."""
         if self._entries is not None:
-            return self._entries.sums(at, len(self.ticks), rows)
+            return self._entries.sums(group, groups, rows)
         assert self._added is not None
         added = self._added if rows is None else self._added[:, rows]
-        total = np.zeros((len(self.ticks), len(added)), np.int64)
-        if len(at):
-            present, starts = np.unique(at, return_index=True)  # `at` ascends
+        total = np.zeros((groups, len(added)), np.int64)
+        if len(group):
+            if (np.diff(group) < 0).any():
+                order = np.argsort(group, kind="stable")
+                group, added = group[order], added[:, order]
+            present, starts = np.unique(group, return_index=True)
             total[present] = np.add.reduceat(added, starts, axis=1).T
         return total
 

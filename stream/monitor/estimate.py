@@ -16,14 +16,20 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
+from stream.checkpoint.packing import unpack
 from stream.events import Estimated, Task
 from stream.monitor import confusion, metricnames
 from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.features import FeatureLayout
 from stream.monitor.guesses import EXACT, PLACES, Counted, Counts, Grid, key, parts
 from stream.monitor.isotonic import isotonic
 from stream.monitor.layout import Layout
+from stream.monitor.losses import ESTIMATED as OF_LOSSES
+from stream.monitor.losses import ExpectedLosses, Losses, StoredLosses, Summing
+from stream.monitor.normal import Normal
+from stream.monitor.reference import Reference
 from stream.monitor.watch import ESTIMATED
 
 LEAST = 100
@@ -54,10 +60,11 @@ class StoredEstimator(Struct):
     young: Counted
     fitted: int
     curves: dict[int, Curve] = field(default_factory=dict)
+    losses: StoredLosses | None = None
 
 
 class Estimator:
-    """Calibration of one model, and where its scores lie."""
+    """Calibration of one model, and where its scores lie; of a regression, its losses."""
 
     def __init__(self, stored: StoredEstimator | None = None) -> None:
         self.changed = stored is None
@@ -69,10 +76,17 @@ class Estimator:
         self.curves: dict[int, Curve] = {} if stored is None else stored.curves
         """By class; empty while too little is known."""
         self._shares: dict[int, tuple[int, Ints]] = {}
+        self.losses = Losses(None if stored is None else stored.losses)
 
     def state(self) -> StoredEstimator:
         """For a checkpoint."""
-        return StoredEstimator(self.grid.values, self._old.state(), self._young.state(), self._fitted, self.curves)
+        counted = self._old.state(), self._young.state()
+        return StoredEstimator(self.grid.values, *counted, self._fitted, self.curves, self.losses.state())
+
+    @property
+    def ready(self) -> bool:
+        """Whether enough is known to estimate anything."""
+        return bool(self.curves) or self.losses.known
 
     def guessed(self, predicted: Floats, scores: Floats, layout: Layout | None) -> Ints | None:
         """Shape (n, classes with scores): the keys of n predictions, -1 where no score came; None for no score."""
@@ -88,9 +102,27 @@ class Estimator:
         keys += key(codes, predicted.astype(np.int64)[:, None], 0)
         return keys if usable is None else np.where(usable, keys, -1)
 
-    def learn(self, outcomes: Outcomes, layout: Layout | None) -> None:
-        """Takes outcomes in, for the next time it is calibrated."""
-        if layout is None or layout.task == "regression" or not len(outcomes):
+    def placed(self, ticks: Ints, cells: Ints, skipped: int, normal: Normal) -> Ints:
+        """Shape (n,): the places of n predictions of a regression with these histogram cells. `skipped`: predictions in
+        the reference before them."""
+        version = None if normal.reference is None else normal.reference.version
+        if not self.losses.belongs(version):
+            self.losses = Losses()
+        self.changed = self.changed or self.losses.scale is None
+        places = self.losses.places(ticks, cells, skipped)
+        self.losses.remember(cells, normal.collected, version)
+        return places
+
+    def renew(self) -> None:
+        """The reference is taken anew: what losses depend on was told by its bins."""
+        self.losses, self.changed = Losses(), True
+
+    def learn(self, outcomes: Outcomes, layout: Layout | None, sums: Summing | None = None) -> None:
+        """Takes outcomes in, for the next time it is calibrated. `sums`: what gives their tallies, if it is known."""
+        if layout is None or not len(outcomes):
+            return
+        if layout.task == "regression":
+            self.changed = self.losses.learn(outcomes, sums or layout.entries(outcomes).sums) or self.changed
             return
         scores = outcomes.scores
         usable = _usable(scores)
@@ -110,8 +142,12 @@ class Estimator:
         places[usable] = self.grid.places(scores[usable], new=new)
         return places
 
-    def calibrate(self) -> bool:
-        """Calibrates anew if enough outcomes have come since; tells whether it did."""
+    def calibrate(self, layout: Layout | None = None, features: FeatureLayout | None = None) -> bool:
+        """Calibrates anew if enough outcomes have come since; tells whether it did. `features` are the reference's."""
+        if layout is not None and layout.task == "regression":
+            done = self.losses.calibrate(layout, features)
+            self.changed = self.changed or done
+            return done
         known = self._old.total + self._young.total
         if known < LEAST or known * _GROWTH < self._fitted * (_GROWTH + 1):
             return False
@@ -264,16 +300,28 @@ def _ranked(positive: Floats, trials: Ints, binned: npt.NDArray[np.bool_]) -> tu
     return auc, precision
 
 
+def begun(reference: Reference | None) -> Estimator:
+    """The estimator of a model that begins, with what its reference knows of losses."""
+    estimator = Estimator()
+    if reference is not None and isinstance(reference.losses, bytes):
+        estimator.losses = Losses(structs.replace(unpack(StoredLosses, reference.losses), version=reference.version))
+    return estimator
+
+
+def expected(counts: Counts, estimator: Estimator, layout: Layout) -> Expected | ExpectedLosses:
+    """What is expected of counted predictions."""
+    if layout.task == "regression":
+        return ExpectedLosses(counts, estimator.losses)
+    return Expected(counts, estimator, layout)
+
+
 def names(task: Task) -> list[str]:
     """The metrics of a task that are estimated."""
-    known = metricnames.names(task) if task != "regression" else []
-    return [name for name in known if _estimable(name)]
+    return [name for name in metricnames.names(task) if _estimable(name)]
 
 
 def check(name: str, task: Task) -> None:
     """Raises ValueError unless a metric (without ESTIMATED) is estimated for models of the task."""
-    if task == "regression":
-        raise ValueError(f'found "{ESTIMATED}{name}", and a regression has no scores to estimate from')
     metricnames.check_metric(name, task)
     if not _estimable(name):
         known = ", ".join(ESTIMATED + each for each in names(task))
@@ -282,17 +330,17 @@ def check(name: str, task: Task) -> None:
 
 def _estimable(name: str) -> bool:
     subject = metricnames.parse(name)
-    return subject is not None and subject.metric.source in ("confusion", "scores")
+    return name in OF_LOSSES or (subject is not None and subject.metric.source in ("confusion", "scores"))
 
 
 def report(
     guesses: Counts | None, estimator: Estimator, layout: Layout | None, class_names: Sequence[str]
 ) -> dict[str, Estimated]:
-    """Every estimated metric of a window or a pane; none without scores, or before calibration."""
-    if guesses is None or layout is None or not guesses.total or not estimator.curves:
+    """Every estimated metric of a window or a pane; none where nothing tells it, or too few outcomes are known."""
+    if guesses is None or layout is None or not guesses.total or not estimator.ready:
         return {}
-    expected = Expected(guesses, estimator, layout)
-    if not expected.known:
+    of_all = expected(guesses, estimator, layout)
+    if not of_all.known:
         return {}
-    found = {name: expected.value(name, class_names) for name in names(layout.task)}
-    return {name: Estimated(None if math.isnan(value) else value, expected.samples) for name, value in found.items()}
+    found = {name: of_all.value(name, class_names) for name in names(layout.task)}
+    return {name: Estimated(None if math.isnan(value) else value, of_all.samples) for name, value in found.items()}

@@ -148,10 +148,10 @@ class FeatureLayout:
         """Shape (width): how often each column stands in `columns`."""
         return np.bincount(columns.ravel(), minlength=self.width)
 
-    def histogram_of_values(self, values: Sequence[Sequence[Scalar] | Floats]) -> Ints:
-        """The histogram of events that come as one list of values per block."""
+    def columns_of_values(self, values: Sequence[Sequence[Scalar] | Floats]) -> Ints:
+        """Shape (n, F): the columns of n events that come as one list of values per block."""
         read = [reader(block).of_values(column) for block, column in zip(self.blocks, values, strict=True)]
-        return self.histogram(np.array(read, dtype=np.int64))
+        return np.array(read, dtype=np.int64).reshape(len(read), len(values[0]) if read else 0).T
 
 
 def _alike(features: Sequence[Row]) -> Iterator[tuple[slice | Ints, Rows | Sequence[FeatureRow]]]:

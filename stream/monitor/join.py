@@ -245,6 +245,16 @@ class Join:
         if missing > 0:
             self._scores = np.hstack([self._scores, np.full((len(self._scores), missing), np.nan)])
 
+    # -- places of expected losses -----------------------------------------------------------------------------------
+
+    def place(self, places: Ints) -> None:
+        """Regression: gives predictions that came in the last call and are no repeats their places (`losses.py`)."""
+        self._scores[self._stored, 0] = places
+
+    def placed(self, slots: Rows) -> Floats:
+        """Shape (n, 1): the places of predictions that were joined in the last call, NaN where they have none."""
+        return self._scores[slots, :1]
+
     # -- groups of features ------------------------------------------------------------------------------------------
 
     def group(self, groups: Groups | None) -> None:
@@ -454,6 +464,7 @@ class Join:
         if "regression" not in (old, new):
             return
         convert = as_number if new == "regression" else as_code
+        self._scores[:] = np.nan  # probabilities are no places, nor places probabilities
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
         self._predicted[live] = [convert(value, vocabulary) for value in self._predicted[live].tolist()]
         for event_id, label in self.early.items():

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream.monitor import intake
-from stream.monitor.estimate import Estimator
+from stream.monitor import estimate, intake
 from stream.monitor.join import Early, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
 from stream.monitor.pane import Pane
@@ -123,7 +122,7 @@ def _measure_anew(m: ModelMonitor, head: Head, panes: list[Pane]) -> None:
     note = "the configuration has changed what is measured: metrics and windows begin anew"
     m.notes = [*(old for old in m.notes if old != note), note]
     if (head.measured.task, head.measured.positive) != (m.spec.task, m.spec.positive):
-        m.estimator = Estimator()
+        m.estimator = estimate.begun(m.normal.reference)
     m.gone.update(pane.index for pane in panes)
     if head.measured.segments != m.spec.segments:
         m.baseline.whole_only()
@@ -154,9 +153,9 @@ def _restated(m: ModelMonitor, row: Waiting) -> Waiting:
     """A stored row in today's numbers."""
     if row.era == m.join.era:
         return row
-    era, predicted = m.eras[row.era], row.predicted
+    era, predicted, scores = m.eras[row.era], row.predicted, row.scores
     if era.task != m.task and "regression" in (era.task, m.task):
         convert = as_number if m.task == "regression" else as_code
-        predicted = convert(predicted, m.classes.vocabulary)
+        predicted, scores = convert(predicted, m.classes.vocabulary), []
     segments = row.segments if era.segments == m.spec.segments else m.segments.unknown
-    return Waiting(row.tick, row.ts, predicted, row.scores, segments, row.payload, m.join.era, row.groups)
+    return Waiting(row.tick, row.ts, predicted, scores, segments, row.payload, m.join.era, row.groups)

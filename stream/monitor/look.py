@@ -19,11 +19,12 @@ from stream.monitor.alerts import Evidence
 from stream.monitor.change import Bounds, Spread, is_change
 from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
-from stream.monitor.estimate import Expected
+from stream.monitor.estimate import Expected, expected
 from stream.monitor.intervals import Interval, wilson
 from stream.monitor.join import Incoming
 from stream.monitor.label_drift import Labels, alike, of_classes
 from stream.monitor.layout import OUTCOMES
+from stream.monitor.losses import ExpectedLosses
 from stream.monitor.machine import TICK, RuleState, Transition
 from stream.monitor.pane import PREDICTIONS
 from stream.monitor.values import Names
@@ -70,7 +71,7 @@ class Look:
         self._cells: dict[int, Ints] = {}
         self._flaws: dict[tuple[int, int], Ints] = {}
         self._distances: dict[tuple[int, str], Floats] = {}
-        self._expected: dict[tuple[int, int], list[Expected]] = {}
+        self._expected: dict[tuple[int, int], list[Expected | ExpectedLosses]] = {}
         self._explained: dict[tuple[int, int, str | None], Explanation] = {}
 
     @property
@@ -167,16 +168,16 @@ class Look:
         return self.m.windows[watch.window].first * self.m.spec.pane < self.m.baseline.since
 
     def _estimated(self, watch: Watch, name: str, segment: int) -> Seen | None:
-        """What calibrated scores say of a metric, at the ticks at which drift is judged."""
+        """What is estimated of a metric without labels, at the ticks at which drift is judged."""
         m, key = self.m, (watch.window, segment)
-        if m.layout is None or not m.estimator.curves or not len(self._drift_ticks):
+        if m.layout is None or not m.estimator.ready or not len(self._drift_ticks):
             return None
         if key not in self._expected:
             guesses = self.course.guesses(m.windows[watch.window], segment, self._drift_ticks)
-            self._expected[key] = [Expected(counts, m.estimator, m.layout) for counts in guesses]
-        expected = self._expected[key]
-        observed = np.array([each.value(name, m.classes.names) for each in expected], np.float64)
-        samples = np.array([each.samples for each in expected], np.int64)
+            self._expected[key] = [expected(counts, m.estimator, m.layout) for counts in guesses]
+        found = self._expected[key]
+        observed = np.array([each.value(name, m.classes.names) for each in found], np.float64)
+        samples = np.array([each.samples for each in found], np.int64)
         seen = Seen(self.course.ends[self._drift_ticks], observed, samples)
         return self._compared(watch, name, seen, self._drift_ticks)
 

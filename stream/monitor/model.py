@@ -16,11 +16,10 @@ from msgspec import UNSET
 
 from stream.config import Limits, Model, Renewal
 from stream.events import Alert, Prediction, Refusal, Scalar, Task
-from stream.monitor import counted, intake, renewals, snapshots, turning
+from stream.monitor import counted, estimate, intake, renewals, snapshots, turning
 from stream.monitor.baseline import Baseline
 from stream.monitor.columns import Floats, Ints, floats, picked
 from stream.monitor.course import Course
-from stream.monitor.estimate import Estimator
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
 from stream.monitor.feature_rows import plain
 from stream.monitor.join import Era, Incoming, Join, Joined, Observed
@@ -72,7 +71,7 @@ class ModelMonitor:
             self.baseline.give(reference.measured)
         self.renewals = renewals or Renewals()
         self.renewed = Renewed()
-        self.estimator = Estimator()
+        self.estimator = estimate.begun(reference)
         self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
         self.suspects = Suspects(spec.explain, spec.segments)
         self.eras = [Era(None, spec.segments)]
@@ -207,7 +206,7 @@ class ModelMonitor:
         self.suspects.restart()
         for pane in self.panes.values():
             pane.suspects = nothing()
-        self.estimator = Estimator()
+        self.estimator = estimate.begun(self.normal.reference)
         self.changed.update(self.panes)
         self.watches.restart()
 
@@ -382,8 +381,10 @@ class ModelMonitor:
         counters.outcomes += len(outcomes)
         traffic, values = counted.traffic(self, who, waiting, events, incoming, failed)
         traffic.repeats = repeats
-        self.estimator.learn(outcomes, self.layout)  # after their predictions, which give scores their places
+        if self.task == "regression":
+            outcomes.scores = self.join.placed(joined.slots)
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
+        self.estimator.learn(outcomes, self.layout, course.sums)  # after their predictions, which give places
         course.suspects = self.suspects.meet(outcomes, self.join.marked(joined.slots), self.task)
         course.flaws = self.normal.flaws if self.spec.segments else None
         self.baseline.look(course, collecting=self.normal.builder is not None)
@@ -507,7 +508,7 @@ class ModelMonitor:
         self.suspects.enter(0 if before is None else int(before.sums.traffic[0, PREDICTIONS]))
         self.position = pane
         self.join.settled.pass_time(pane * self.spec.pane, self.spec.horizon)
-        self.estimator.calibrate()
+        self.estimator.calibrate(self.layout, self.normal.layout)
         moved = [window.slide(pane, self.panes) for window in self.windows]
         tick = self._tick_of(pane)
         if any(moved):

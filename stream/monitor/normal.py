@@ -58,6 +58,8 @@ class Normal:
         """Predictions by feature that the reference does not know."""
         self.strange: Ints | None = None
         """Which of the rows just read have such a feature; None: no row."""
+        self.collected: Ints | None = None
+        """Columns of the predictions of a regression that the reference is made of, when it has just been completed."""
         self._flaws: tuple[FeatureLayout, Flaws] | None = None
         self.changed = True
         self.rebinned = False
@@ -122,13 +124,15 @@ class Normal:
     def read(self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str]) -> Ints:
         """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1."""
         features = [event.features for event in events]
-        taken, self.strange = 0, None
+        taken, self.strange, self.collected = 0, None, None
         if self.builder is not None and events:
             taken = self.builder.add(features, self._outputs(rows, task, classes))
             self.changed = True
             if self.builder.full:
                 self.reference = self.builder.finish(self._source(self.builder.first))
-                self.layout, self.builder = FeatureLayout(self.reference), None
+                self.layout = FeatureLayout(self.reference)
+                self.collected = self.builder.columns(self.layout) if task == "regression" else None
+                self.builder = None
         if self.layout is None:
             return np.empty((len(events), 0), np.int64)
         outputs = self._outputs(rows, task, classes)

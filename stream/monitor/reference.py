@@ -101,6 +101,8 @@ class Reference(Struct, frozen=True):
     version: str = ""
     measured: bytes | UnsetType = UNSET
     """How the model did on its events, as `baseline.py` stores it."""
+    losses: bytes | UnsetType = UNSET
+    """Of a regression, what was learned of its losses on them, as `losses.py` stores it."""
 
     @property
     def monitored(self) -> tuple[Feature, ...]:
@@ -131,9 +133,9 @@ def sealed(reference: Reference) -> Reference:
     return msgspec.structs.replace(reference, version=hashlib.sha256(body).hexdigest()[:16])
 
 
-def with_performance(reference: Reference, measured: bytes) -> Reference:
+def with_performance(reference: Reference, measured: bytes, losses: bytes | UnsetType = UNSET) -> Reference:
     """The reference with the performance it had, which makes it another version."""
-    return sealed(msgspec.structs.replace(reference, measured=measured))
+    return sealed(msgspec.structs.replace(reference, measured=measured, losses=losses))
 
 
 def to_bytes(reference: Reference) -> bytes:

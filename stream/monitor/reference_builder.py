@@ -19,7 +19,7 @@ from stream.config import FeatureKind, Limits
 from stream.events import Scalar
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
 from stream.monitor.collected import Column, State
-from stream.monitor.columns import Floats
+from stream.monitor.columns import Floats, Ints
 from stream.monitor.feature_rows import BATCH, FeatureRow, parts
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
@@ -132,6 +132,11 @@ class ReferenceBuilder:
             column.extend([_kept(value)])
         self.rows += 1
 
+    def columns(self, layout: FeatureLayout) -> Ints:
+        """Shape (n, F): the histogram columns of the events taken, by the layout of their reference."""
+        held = {**self._columns, OUTPUT: self._outputs}
+        return layout.columns_of_values([held.get(name, Column()).whole(self.rows) for name in layout.names])
+
     def finish(self, source: str) -> Reference:
         """The reference of the events taken so far."""
         rows, outputs = self.rows, self._outputs.whole(self.rows)
@@ -200,7 +205,7 @@ def _output_kind(answered: Sequence[Scalar] | Floats) -> FeatureKind:
 def _counted(draft: Reference, values: Sequence[Sequence[Scalar] | Floats]) -> Reference:
     """The draft with the histogram of its own events."""
     layout = FeatureLayout(draft)
-    counts = layout.histogram_of_values(values)
+    counts = layout.histogram(layout.columns_of_values(values))
     features = [
         msgspec.structs.replace(block.feature, counts=tuple(counts[block.start : block.stop].tolist()))
         for block in layout.blocks

@@ -3,6 +3,7 @@
 A renewal names a model and a moment of event time. At the first tick that begins then or later, the model is as it was
 at its beginning: its next N predictions are the reference, their outcomes the performance at reference, detectors and
 guards begin anew, and alerts that compare with the old reference are resolved. What is counted goes on.
+Calibrated scores go on, too; losses of a regression are learned anew, by the bins of the new reference.
 Invariant: a model takes each renewal at most once, in order of their moments, and between two ticks; so what follows is
 a function of the events and the renewals. One that is heard of too late is taken at the next tick.
 """
@@ -78,6 +79,7 @@ def begin(m: ModelMonitor, renewal: Renewal) -> None:
     since = m.tick * TICK
     m.normal.renew(renewal.first or m.spec.reference.first or USUAL, since)
     m.baseline = Baseline(since)
+    m.estimator.renew()
     panes = [*m.panes.values(), *(pane for pane, _ in m.parted or ())]
     for pane in panes:
         pane.suspects = nothing()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
-from stream.monitor import estimate
+from stream.monitor import estimate, loss_scale, losses
 from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts
@@ -85,7 +85,14 @@ MODEL = Model(
     rules=RULES,
     learn=LEARN,
 )
-CONFIG = Config(models={"m": MODEL, "r": Model(pane=10.0, windows=(60.0,))}, limits=Limits(segments=5))
+REGRESSION = Model(
+    pane=10.0,
+    windows=(60.0,),
+    segments=("country",),
+    reference=Reference(first=4),
+    rules=(Rule(name="expected-mae", metric="estimated_mae", above=0.58, segment="*", min_samples=1),),
+)
+CONFIG = Config(models={"m": MODEL, "r": REGRESSION}, limits=Limits(segments=5))
 
 Records = dict[Side, list[StoredRecord]]
 
@@ -183,6 +190,9 @@ def calibrated_early() -> Iterator[None]:
     """A short stream has estimates, too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimate, "LEAST", 20)
+        patch.setattr(losses, "LEAST", 3)
+        patch.setattr(losses, "ENOUGH", 6)
+        patch.setattr(loss_scale, "ALPHA", 0.9)
         yield
 
 
