@@ -26,7 +26,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Whether a record is too large is for the broker to say, not for the client."""
 
 PATIENCE = 30.0
-"""Seconds after which an unacknowledged row counts as failed and is tried again."""
+"""Seconds without an acknowledgement after which what is not acknowledged counts as failed and is tried again."""
 
 
 STOP_PATIENCE = 2.0
@@ -96,17 +96,14 @@ class Outbox:
 
     async def _send(self, rows: list[Outgoing]) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
-                producer = await self._started()
-                acks = [await producer.send(**self._message(row)) for row in rows]
-                answers = await asyncio.gather(*acks, return_exceptions=True)
+            answers = await self._answers(rows)
         except MessageSizeTooLargeError:
             await self._send_each(rows)
             return
         except (KafkaError, OSError, TimeoutError) as error:
             await self._restart()
             raise PublishFailed(f"the broker took no effects: {error or 'no answer'!r}") from error
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        failures = [answer for answer in answers if answer is not None]
         if not failures:
             return
         if all(isinstance(failure, MessageSizeTooLargeError) for failure in failures):
@@ -114,6 +111,25 @@ class Outbox:
             return
         await self._restart()
         raise PublishFailed(f"the broker did not take {len(failures)} of {len(rows)} effects: {failures[0]!r}")
+
+    async def _answers(self, rows: list[Outgoing]) -> list[BaseException | None]:
+        """What has become of each row. As long as some are acknowledged the others are waited for: on a busy machine
+        many take longer than `PATIENCE`, and would be sent again and again."""
+        acks: list[asyncio.Future[object]] = []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                producer = await self._started()
+            for row in rows:
+                async with asyncio.timeout(PATIENCE):
+                    acks.append(await producer.send(**self._message(row)))
+            for ack in acks:
+                if not ack.done():
+                    async with asyncio.timeout(PATIENCE):
+                        await asyncio.wait([ack])
+            return [ack.exception() for ack in acks]
+        finally:
+            for ack in acks:
+                ack.cancel()
 
     async def _send_each(self, rows: list[Outgoing]) -> None:
         """One by one, since the broker refuses a batch as a whole; what it will never take is cut or dropped."""
