@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 from stream.events import Severity, Task
 
 FeatureKind: TypeAlias = Literal["numeric", "categorical", "ignore"]
-Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein", "hellinger", "l_infinity", "chi2"]
+Test: TypeAlias = Literal["psi", "js", "ks", "wasserstein", "hellinger", "l_infinity", "chi2", "mmd"]
 UnknownModels: TypeAlias = Literal["monitor", "dead-letter"]
 
 Duration: TypeAlias = Annotated[float, Meta(ge=0, extra={"duration": True})]
@@ -106,7 +106,8 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     metric: str | None = None
     feature: str | None = None
-    """A feature's name, `prediction` for the model's own output, `*` for every feature."""
+    """A feature's name, `prediction` for the model's own output, `*` for every feature; with the test `mmd` for all of
+    them together."""
     test: Test | None = None
     detector: str | None = None
     signal: str | None = None

@@ -188,6 +188,9 @@ class DriftScores(Struct, frozen=True, omit_defaults=True):
     l_infinity: float | None = None
     chi2: float | None = None
     """p-value."""
+    mmd: float | None = None
+    """p-value; of all features together, which stand under the name `*`."""
+    mmd_distance: float | None = None
 
 
 class Quality(Struct, frozen=True):

@@ -15,6 +15,7 @@ from stream.checkpoint.packing import pack
 from stream.config import DAY, Config, Learn, Model
 from stream.config import Reference as Wanted
 from stream.effects import Clock, Side, StoredRecord
+from stream.monitor.asked import asks
 from stream.monitor.baseline import packed
 from stream.monitor.features import FeatureLayout
 from stream.monitor.model import ModelMonitor
@@ -102,14 +103,14 @@ def write(
 
 
 def _whole(model: Model) -> Model:
-    """A specification under which everything becomes reference and nothing else happens."""
+    """A specification under which everything becomes reference and nothing else happens; rules say what to measure."""
     return structs.replace(
         model,
         horizon=1000 * YEAR,
         pane=DAY,
         windows=(DAY,),
         reference=Wanted(first=EVERYTHING),
-        rules=(),
+        rules=tuple(filter(asks, model.rules or ())),
         learn=Learn(),
     )
 

@@ -9,6 +9,7 @@ from stream.configfile.boundchecks import Report, check_bounds, tasks
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
+from stream.monitor.asked import TOGETHER, is_joint
 from stream.monitor.composites import circle
 from stream.monitor.fairness import FAIRNESS
 from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, LABEL, METRICS, SIGNALS, budget, named
@@ -18,6 +19,9 @@ SUBJECTS = ("metric", "feature", "detector", "guard", "absent", "all", "any")
 """What a rule can watch, by the key that says so."""
 
 CATEGORICAL_TESTS = ("psi", "js", "hellinger", "l_infinity", "chi2")
+
+P_VALUES = ("chi2", "mmd")
+"""Tests that are small when something has changed."""
 
 _belongs: dict[str, tuple[str, ...]] = {
     # key: the subjects it goes with
@@ -194,8 +198,11 @@ def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> Non
             report((*place, "test"), f"found {rule.test}, expected one of: {', '.join(CATEGORICAL_TESTS)}")
     elif rule.segment != "all":
         report((*place, "segment"), f"found {rule.segment}, and features are compared for the whole model only")
-    if rule.test == "chi2" and rule.above is not None:
-        report((*place, "above"), "found a bound from above, and chi2 is a p-value, expected below, such as 0.000001")
+    if is_joint(rule) and rule.feature not in (TOGETHER, LABEL):
+        report((*place, "feature"), f'found "{rule.feature}", and mmd compares all features together, expected "*"')
+    if rule.test in P_VALUES and rule.above is not None:
+        what = f"found a bound from above, and {rule.test} is a p-value"
+        report((*place, "above"), f"{what}, expected below, such as 0.000001")
     kind = (model.features or {}).get(rule.feature)
     if kind == "categorical" and rule.test is not None and rule.test not in CATEGORICAL_TESTS:
         report(

@@ -17,6 +17,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import Rule
 from stream.events import Alert, AlertKind, AlertState, Explanation, Span
+from stream.monitor.asked import is_joint
 from stream.monitor.change import INTERVAL, is_change
 from stream.monitor.machine import TICK, Reason, Transition
 from stream.monitor.occurrences import GUARD_QUIET, QUIET
@@ -232,6 +233,8 @@ def _watched(subject: Subject) -> str:
         of = f"{feature} in {owner}" if watched is not None and watched.per_feature else owner
         of = of if rule.attribute is None else f"{rule.attribute} of {owner}"
         return f"{rule.metric} of {of}"
+    if is_joint(rule):
+        return f"p-value of mmd of all features together of {owner} against the reference"
     drifting = "the predictions" if feature == PREDICTION else feature
     return f"{rule.test or 'psi'} of {drifting} of {owner} against the reference"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stream.monitor import drift, quality, rules, values
+from stream.monitor.asked import is_joint
 from stream.monitor.change import is_change
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.features import FeatureLayout
@@ -112,5 +113,5 @@ def _joins(watch: Watch) -> bool:
     if watch.subject.feature is None or rule.guard is not None or rule.detector is not None or is_change(rule):
         return False
     if rule.metric is None:
-        return rule.feature != LABEL
+        return rule.feature != LABEL and not is_joint(rule)
     return METRICS[rule.metric].per_feature and watch.subject.segment == "all"

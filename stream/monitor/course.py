@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from stream.monitor import guesses, serving
 from stream.monitor.columns import Floats, Ints, Outcomes, Traffic
+from stream.monitor.embedding import Embedding
 from stream.monitor.guesses import Counts
+from stream.monitor.joint_course import JointCourse
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
@@ -51,6 +53,8 @@ class Course:
         """Counts bad values of segments; None where none are kept."""
         self.suspects: Counted | None = None
         """Outcomes by the groups of their features."""
+        self.joint: JointCourse | None = None
+        """What the chunk adds to the sums of all features together; None where they are not kept."""
         self._added = self._entries = None
         if layout is not None and len(outcomes):
             if len(outcomes) * layout.width <= DENSE:
@@ -84,6 +88,10 @@ class Course:
             None if mine.resources is None else mine.resources[traffic],
         )
         return Course(kept, theirs.take(outcomes), self._layout, 0, self.ticks)
+
+    def embed(self, embedding: Embedding) -> None:
+        """Sums up all features together, too."""
+        self.joint = JointCourse(embedding, self.traffic, self._traffic_at)
 
     @property
     def served(self) -> bool:
@@ -221,6 +229,9 @@ class Course:
         targets = _Targets(panes, windows)
         if len(self.traffic):
             self._add_traffic(targets, touched)
+        for pane, added in () if self.joint is None else self.joint.panes():
+            for sums in targets.of(pane):
+                sums.joint = sums.joint + added if len(sums.joint) else added
         for place, panes_of in ((serving.REPEATED, self.traffic.again), (serving.STRANGE, self.traffic.odd)):
             for pane in panes_of[1].tolist():
                 for sums in targets.of(pane):

@@ -14,6 +14,7 @@ from scipy import special
 
 from stream.config import HOUR, MINUTE, Rule
 from stream.events import Task
+from stream.monitor.asked import is_joint
 from stream.monitor.reference import Feature, Numeric, Reference
 from stream.monitor.watch import FEATURE_SIGNAL, MIN_DRIFT_SAMPLES, PREDICTION
 
@@ -71,6 +72,8 @@ def applied(rule: Rule, segments: Iterable[str], features: Iterable[str]) -> lis
 
     >>> applied(Rule(name="r", feature="*", test="psi", above=0.2), ["all", "country=BR"], ["age", "prediction"])
     [('all', 'age')]
+    >>> applied(Rule(name="r", feature="*", test="mmd", below=1e-6), ["all"], ["age", "prediction"])
+    [('all', '*')]
     >>> applied(Rule(name="r", metric="f1", below=0.9, segment="*"), ["all", "country=BR"], [])
     [('all', None), ('country=BR', None)]
     >>> applied(Rule(name="r", metric="f1", below=0.9, segment="country=*"), ["all", "country=BR", "age=9"], [])
@@ -87,7 +90,7 @@ def applied(rule: Rule, segments: Iterable[str], features: Iterable[str]) -> lis
         if rule.guard.startswith(FEATURE_SIGNAL):
             watched = rule.guard.removeprefix(FEATURE_SIGNAL)
     what: list[str | None] = [watched]
-    if watched == "*":
+    if watched == "*" and not is_joint(rule):
         what = [name for name in features if name != PREDICTION]
     return [(segment, feature) for segment in where for feature in what]
 

@@ -69,9 +69,12 @@ def samples_of_all(layout: FeatureLayout, counts: Ints) -> Ints:
 
 def scores(layout: FeatureLayout, counts: Ints) -> dict[str, DriftScores]:
     """All that is on the wire about drift, by feature, for one histogram of shape (width)."""
-    table = np.array([every(layout, counts, test) for test in DriftScores.__struct_fields__]).T
+    table = np.array([every(layout, counts, test) for test in ON_THE_WIRE]).T
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in table]
-    return {name: DriftScores(*row) for name, row in zip(layout.names, rows, strict=True)}
+    return {
+        name: DriftScores(**dict(zip(ON_THE_WIRE, row, strict=True)))
+        for name, row in zip(layout.names, rows, strict=True)
+    }
 
 
 def psi(shape: Shape, counts: Ints) -> Floats:
@@ -157,6 +160,9 @@ DISTANCES: Mapping[str, Callable[[Shape, Ints], Floats]] = {
     "p_value": p_value,
 }
 """By the name that a rule gives."""
+
+ON_THE_WIRE = tuple(test for test in DriftScores.__struct_fields__ if test in DISTANCES)
+"""Those of one feature that snapshots tell."""
 
 
 def _grouped(shape: Shape, counts: Ints) -> Floats:

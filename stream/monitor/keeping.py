@@ -10,8 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from stream.monitor import estimate, intake
 from stream.monitor.join import Early, Waiting, as_code, as_number
 from stream.monitor.layout import Layout
@@ -104,7 +102,7 @@ def restore(
         m.panes = {pane.index: pane for pane in panes}
         for pane in panes:
             if m.normal.rebinned:
-                pane.sums.features, pane.sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
+                pane.sums.forget_features()
             if m.normal.rebinned or m.suspects.groups is None or len(pane.suspects) != len(m.suspects.groups.names):
                 pane.suspects = nothing()
         for window in m.windows:

@@ -60,5 +60,5 @@ class Labels:
 
     def scores(self, names: Sequence[str], counts: Ints) -> DriftScores:
         """All that is on the wire about drift, of outcomes (classes)."""
-        values = [float(self.distance(test, names, counts)) for test in DriftScores.__struct_fields__]
-        return DriftScores(*[None if np.isnan(value) else value for value in values])
+        values = {test: float(self.distance(test, names, counts)) for test in drift.ON_THE_WIRE}
+        return DriftScores(**{test: None if np.isnan(value) else value for test, value in values.items()})

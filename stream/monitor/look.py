@@ -72,6 +72,7 @@ class Look:
         self._flaws: dict[tuple[int, int], Ints] = {}
         self._distances: dict[tuple[int, str], Floats] = {}
         self._expected: dict[tuple[int, int], list[Expected | ExpectedLosses]] = {}
+        self._joint: dict[int, Seen] = {}
         self._explained: dict[tuple[int, int, str | None], Explanation] = {}
 
     @property
@@ -199,6 +200,20 @@ class Look:
         if key not in self._distances:
             self._distances[key] = drift.every(layout, self.cells(window), test)
         return self._distances[key]
+
+    def joint(self, watch: Watch) -> Seen | None:
+        """How likely all features together are to be so far from the reference's at the ticks at which drift is
+        judged; None where the reference does not know."""
+        together, at = self.m.normal.together, self._drift_ticks
+        if together is None or not len(at):
+            return None
+        if watch.window not in self._joint:
+            window, added = self.m.windows[watch.window], self.course.joint
+            held = window.sums.joint[None] if added is None else added.running(window, at)
+            observed = np.array([together.drift.p_value(sums) if len(sums) else math.nan for sums in held])
+            samples = held[:, 0] if held.shape[1] else np.zeros(len(held), np.int64)
+            self._joint[watch.window] = Seen(self.course.ends[at], observed, samples)
+        return self._joint[watch.window]
 
     def labels(self, watch: Watch) -> Seen | None:
         """How far true classes are from the reference's; undefined while it has too few outcomes."""

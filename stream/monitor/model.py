@@ -387,6 +387,8 @@ class ModelMonitor:
         self.estimator.learn(outcomes, self.layout, course.sums)  # after their predictions, which give places
         course.suspects = self.suspects.meet(outcomes, self.join.marked(joined.slots), self.task)
         course.flaws = self.normal.flaws if self.spec.segments else None
+        if self.normal.together is not None:
+            course.embed(self.normal.together.embedding)
         self.baseline.look(course, collecting=self.normal.builder is not None)
         flow = Flow(who, waiting, outcomes, values, observed.tick)
         self._watch(course, flow)

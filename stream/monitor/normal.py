@@ -10,15 +10,19 @@ import math
 from collections.abc import Set
 
 import numpy as np
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from stream.config import FeatureKind, Limits, Model
 from stream.config import Reference as References
 from stream.events import Prediction, Scalar, Task, instant
+from stream.monitor import asked
 from stream.monitor import reference as references
+from stream.monitor.blocks import blocks
 from stream.monitor.columns import Floats, Ints
+from stream.monitor.embedding import SUMS, Embedding
 from stream.monitor.features import FeatureLayout
 from stream.monitor.join import Incoming
+from stream.monitor.joint_drift import JointDrift
 from stream.monitor.quality import Flaws
 from stream.monitor.reference import Reference
 from stream.monitor.reference_builder import ReferenceBuilder
@@ -37,6 +41,20 @@ class Stored(Struct):
     first: int | None = None
     """Predictions that a reference taken anew is made of."""
     since: float = -math.inf
+
+
+class Together(Struct, frozen=True):
+    """How all features together are summed up and compared."""
+
+    embedding: Embedding
+    drift: JointDrift
+
+    @classmethod
+    def of(cls, reference: Reference) -> Together | None:
+        """What the reference knows of it; None where it was made without."""
+        if reference.joint is UNSET or len(reference.joint.sums) != SUMS:
+            return None
+        return cls(Embedding(blocks(reference.features)), JointDrift(reference.joint))
 
 
 class Normal:
@@ -61,6 +79,7 @@ class Normal:
         self.collected: Ints | None = None
         """Columns of the predictions of a regression that the reference is made of, when it has just been completed."""
         self._flaws: tuple[FeatureLayout, Flaws] | None = None
+        self._together: tuple[FeatureLayout, Together | None] | None = None
         self.changed = True
         self.rebinned = False
         """What was stored was counted on the bins of another reference."""
@@ -87,6 +106,15 @@ class Normal:
         return frozenset() if self.builder is None else self.builder.known
 
     @property
+    def together(self) -> Together | None:
+        """Compares all features together; None where no rule asks for it, or the reference does not know."""
+        if self.layout is None or not asked.joint(self._spec):
+            return None
+        if self._together is None or self._together[0] is not self.layout:
+            self._together = self.layout, Together.of(self.layout.reference)
+        return self._together[1]
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Names of what is watched, the output ("prediction") last."""
         return () if self.layout is None else self.layout.names
@@ -107,14 +135,14 @@ class Normal:
 
     def renew(self, first: int, since: float) -> None:
         """The next predictions are the reference; there is none until they have come."""
-        self.reference = self.layout = self.by_class = self.strange = self._flaws = None
+        self.reference = self.layout = self.by_class = self.strange = self._flaws = self._together = None
         self.new = {}
         self.first, self.since, self.changed = first, since, True
         self.builder = self._new_builder()
 
     def _new_builder(self) -> ReferenceBuilder:
         assert self.first is not None
-        return ReferenceBuilder(self.first, self._spec.features, self._limits)
+        return ReferenceBuilder(self.first, self._spec.features, self._limits, joint=asked.joint(self._spec))
 
     def _source(self, first: int) -> str:
         if self.since == -math.inf:
@@ -185,7 +213,7 @@ class Normal:
             self.layout, self.builder = FeatureLayout(self.reference), None
         elif stored.builder is not None and self.builder is not None:
             self.builder.restore(stored.builder)
-        self.changed = False
+        self.changed = self.rebinned
         return True
 
 

@@ -54,6 +54,8 @@ class Sums(Struct):
     serving: Serving = field(default_factory=Serving)
     flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
     """Shape (segments, columns): bad values of features by segment but "all"; see `quality.Flaws`."""
+    joint: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Shape (WIDTH,) of `embedding.py`: all features together, where a rule asks for it."""
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -80,6 +82,10 @@ class Sums(Struct):
             if not len(self.features):
                 self.features = np.zeros_like(other.features)
             self.features += sign * other.features
+        if len(other.joint):
+            if not len(self.joint):
+                self.joint = np.zeros_like(other.joint)
+            self.joint += sign * other.joint
         self.latency += sign * other.latency
         self.serving.combine(other.serving, sign)
         self.flaws = widened(self.flaws, *other.flaws.shape)
@@ -101,6 +107,11 @@ class Sums(Struct):
         if known is None:
             known = self.guesses[segment] = Counts()
         return known
+
+    def forget_features(self) -> None:
+        """Drops what was counted by a reference that is not the present one."""
+        self.features, self.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
+        self.joint = np.zeros(0, np.int64)
 
     @property
     def empty(self) -> bool:

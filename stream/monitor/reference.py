@@ -83,6 +83,15 @@ class Categorical(Struct, frozen=True, tag=True):
 Feature: TypeAlias = Numeric | Categorical
 
 
+class Joint(Struct, frozen=True):
+    """Where the features stand together: sums over reference events, as `embedding.py` makes them."""
+
+    rows: int
+    sums: tuple[int, ...]
+    products: bytes
+    """Sums of the products of each two: the lower triangle, row by row, as little-endian int64."""
+
+
 class Reference(Struct, frozen=True):
     """What is normal for one model."""
 
@@ -103,6 +112,8 @@ class Reference(Struct, frozen=True):
     """How the model did on its events, as `baseline.py` stores it."""
     losses: bytes | UnsetType = UNSET
     """Of a regression, what was learned of its losses on them, as `losses.py` stores it."""
+    joint: Joint | UnsetType = UNSET
+    """Of the features together, where a rule asks for it."""
 
     @property
     def monitored(self) -> tuple[Feature, ...]:
@@ -129,6 +140,8 @@ def sealed(reference: Reference) -> Reference:
     """The reference with the version that its content has. Raises ReferenceRefused when it is inconsistent."""
     for feature in reference.monitored:
         _check(feature)
+    if reference.joint is not UNSET:
+        _check_joint(reference.joint)
     body = msgspec.msgpack.encode(msgspec.structs.replace(reference, version=""))
     return msgspec.structs.replace(reference, version=hashlib.sha256(body).hexdigest()[:16])
 
@@ -176,6 +189,14 @@ def _check(feature: Feature) -> None:
         problem = "a category twice"
     if problem:
         raise ReferenceRefused(f"damaged reference: feature {feature.name!r} has {problem}")
+
+
+def _check_joint(joint: Joint) -> None:
+    width = len(joint.sums)
+    if joint.rows < 0 or len(joint.products) != (4 * width * (width + 1) if joint.rows else 0):
+        raise ReferenceRefused(
+            f"damaged reference: {len(joint.products)} bytes of products for {width} sums of {joint.rows} events"
+        )
 
 
 def _check_numeric(feature: Numeric) -> str | None:

@@ -17,9 +17,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from stream.config import FeatureKind, Limits
 from stream.events import Scalar
+from stream.monitor import joint_drift
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
+from stream.monitor.blocks import blocks
 from stream.monitor.collected import Column, State
 from stream.monitor.columns import Floats, Ints
+from stream.monitor.embedding import Embedding
 from stream.monitor.feature_rows import BATCH, FeatureRow, parts
 from stream.monitor.features import FeatureLayout, Row
 from stream.monitor.kinds import infer, kind
@@ -39,11 +42,14 @@ class _Collected(Struct):
 class ReferenceBuilder:
     """Collects the first N events and makes a reference of them."""
 
-    def __init__(self, first: int, declared: Mapping[str, FeatureKind] | None, limits: Limits) -> None:
-        """`declared`: the configuration's features, None to infer them."""
+    def __init__(
+        self, first: int, declared: Mapping[str, FeatureKind] | None, limits: Limits, *, joint: bool = False
+    ) -> None:
+        """`declared`: the configuration's features, None to infer them. `joint`: measure them together, too."""
         self.first = first
         self._declared = declared
         self._limits = limits
+        self._joint = joint
         self.rows = 0
         """Events taken so far."""
         self._columns: dict[str, Column] = {}
@@ -148,7 +154,24 @@ class ReferenceBuilder:
         output = self._feature(OUTPUT, outputs, _output_kind(answered)) if len(answered) else None
         ignored = tuple(name for name, each in kinds.items() if each == "ignore")
         draft = Reference(rows, source, features, output, ignored)
-        return sealed(_counted(draft, [*watched.values(), outputs] if output else list(watched.values())))
+        return sealed(self._counted(draft, [*watched.values(), outputs] if output else list(watched.values())))
+
+    def _counted(self, draft: Reference, values: Sequence[Sequence[Scalar] | Floats]) -> Reference:
+        """The draft with what is counted of its own events."""
+        layout = FeatureLayout(draft)
+        columns = layout.columns_of_values(values)
+        counts = layout.histogram(columns)
+        features = [
+            msgspec.structs.replace(block.feature, counts=tuple(counts[block.start : block.stop].tolist()))
+            for block in layout.blocks
+        ]
+        split = len(draft.features)
+        output = features[split] if draft.output is not None else None
+        reference = msgspec.structs.replace(draft, features=tuple(features[:split]), output=output)
+        if not self._joint:
+            return reference
+        embedding = Embedding(blocks(reference.features))
+        return msgspec.structs.replace(reference, joint=joint_drift.measured(embedding, columns))
 
     def _feature(self, name: str, values: Sequence[Scalar] | Floats, each: FeatureKind) -> Feature:
         if each == "numeric":
@@ -200,16 +223,3 @@ def _output_kind(answered: Sequence[Scalar] | Floats) -> FeatureKind:
     if found != "ignore":
         return found
     return "categorical" if isinstance(answered[0], str) else "numeric"
-
-
-def _counted(draft: Reference, values: Sequence[Sequence[Scalar] | Floats]) -> Reference:
-    """The draft with the histogram of its own events."""
-    layout = FeatureLayout(draft)
-    counts = layout.histogram(layout.columns_of_values(values))
-    features = [
-        msgspec.structs.replace(block.feature, counts=tuple(counts[block.start : block.stop].tolist()))
-        for block in layout.blocks
-    ]
-    split = len(draft.features)
-    output = features[split] if draft.output is not None else None
-    return msgspec.structs.replace(draft, features=tuple(features[:split]), output=output)

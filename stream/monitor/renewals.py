@@ -14,8 +14,6 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from stream.config import Renewal
 from stream.monitor.baseline import Baseline
 from stream.monitor.machine import TICK
@@ -84,8 +82,7 @@ def begin(m: ModelMonitor, renewal: Renewal) -> None:
     for pane in panes:
         pane.suspects = nothing()
     for sums in [*(pane.sums for pane in panes), *(window.sums for window in m.windows)]:
-        # Counted on the bins of the old reference.
-        sums.features, sums.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
+        sums.forget_features()
     m.suspects.restart()
     m.changed.update(m.panes)
     m.renewed = Renewed(m.renewed.count + 1, renewal.at)

@@ -13,7 +13,8 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
-from stream.monitor import drift, estimate, fairness, performance, quality, service_view, worth
+from stream.monitor import drift, estimate, fairness, performance, quality, service_view, silent, worth
+from stream.monitor.asked import TOGETHER
 from stream.monitor.label_drift import Labels, of_classes
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.machine import Phase
@@ -109,6 +110,8 @@ def _shown(m: ModelMonitor, window: Window, segment: int) -> dict[str, Estimated
 def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
     none = m.normal.layout is None or not sums.features.any()
     found = {} if none or m.normal.layout is None else drift.scores(m.normal.layout, sums.features)
+    if m.normal.together is not None and len(sums.joint):
+        found[TOGETHER] = m.normal.together.drift.scores(sums.joint)
     labels = _label_drift(m, sums)
     return found if labels is None or LABEL in found else {**found, LABEL: labels}
 
@@ -233,7 +236,7 @@ def _rules(m: ModelMonitor) -> list[RuleView]:
 
 
 def _notes(m: ModelMonitor) -> list[str]:
-    notes = list(m.notes)
+    notes = [*m.notes, *silent.reasons(m)]
     if m.normal.new:
         names = ", ".join(sorted(m.normal.new)[:5])
         notes.append(f"{len(m.normal.new)} features that the reference does not know: {names}")

@@ -76,6 +76,7 @@ class StoredPane(Struct):
     serving: Serving = field(default_factory=Serving)
     flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
     suspects: Small = field(default_factory=nothing)
+    joint: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -85,13 +86,16 @@ class StoredPane(Struct):
         parts = sums.traffic, sums.tally, sums.features, sums.latency
         guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
         told = pane.version, pane.stale, pane.final
-        return cls(pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects)
+        return cls(
+            pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects, joint=sums.joint
+        )
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
         guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
-        sums = Sums(self.traffic, self.tally, self.features, self.latency, scores, guesses, self.serving, self.flaws)
+        parts = self.traffic, self.tally, self.features, self.latency
+        sums = Sums(*parts, scores, guesses, self.serving, self.flaws, self.joint)
         return Pane(self.index, sums, self.version, self.stale, self.final, self.suspects)
 
 

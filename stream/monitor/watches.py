@@ -19,6 +19,7 @@ from stream.config import Model, Rule
 from stream.events import Alert, AlertKind
 from stream.monitor import defaults, guarding, rules, values
 from stream.monitor.alerts import Subject, build, resolved
+from stream.monitor.asked import is_joint
 from stream.monitor.batches import Batch, planned
 from stream.monitor.change import is_change
 from stream.monitor.columns import Ints
@@ -213,7 +214,10 @@ class Watches:
             return self._alerts(watch, scan_detections(rule, state, found, end), look)
         if rule.absent is not None:
             return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
-        seen = look.labels(watch) if rule.feature == LABEL and rule.metric is None else look.metric(watch)
+        if is_joint(rule):
+            seen = look.joint(watch)
+        else:
+            seen = look.labels(watch) if rule.feature == LABEL and rule.metric is None else look.metric(watch)
         if seen is None:
             # Without an evaluation, a hold may still end within the chunk.
             return self._alerts(watch, rules.pass_time(rule, state, end), look) if state.due is not None else []

@@ -103,7 +103,7 @@ class Timeline:
         if renewals != self._renewals:
             self._renewals = renewals
             for sums in self.sums.values():
-                sums.features = np.zeros(0, np.int64)
+                sums.forget_features()
 
     def estimated(self, pane: int, told: dict[str, Estimated]) -> None:
         """Takes what was estimated of a pane, the first time."""
@@ -120,13 +120,16 @@ class Timeline:
         """Adds a pane whose tallies `layout` explains."""
         part = pane.sums
         # Scores of segments take much room, and only the whole model shows what needs them.
-        part = Sums(part.traffic, part.tally, part.features, part.latency, _whole(part.scores), _whole(part.guesses))
+        part = Sums(
+            part.traffic, part.tally, part.features, part.latency, _whole(part.scores), _whole(part.guesses),
+            joint=part.joint,
+        )  # fmt: skip
         if layout is not None and part.tally.shape[1] not in (0, layout.width):
             part.tally = np.zeros((1, 0), np.int64)  # counted before the task was known
         part.tally = self._fitted(part.tally, layout)
         sums = self.sums.setdefault(pane.index // self.panes, Sums())
         if len(sums.features) and len(part.features) not in (0, len(sums.features)):
-            part.features = np.zeros(0, np.int64)  # counted by another reference
+            part.forget_features()
         sums.add(part)
         while max(self.sums) - min(self.sums) >= STEPS:
             self._coarsen()

@@ -11,15 +11,13 @@ from stream.console.words import number as spoken
 from stream.events import Estimated, MetricSnapshot
 from stream.monitor import defaults
 from stream.monitor.watch import ESTIMATED
-from stream.report.charts import Line, Points, Scale, axis, chart, heat, lane
-from stream.report.history import History, Step
+from stream.report.charts import Line, Scale, axis, chart, lane
+from stream.report.drift_section import drift_card
+from stream.report.history import History
 from stream.report.judge import Incident
 from stream.report.markup import Child, Markup, h, name
 from stream.report.scoreboard import Fired, Run, Standing
 from stream.report.words import duration
-
-FEATURES = 60
-"""Rows of the drift map, at most: those that went furthest."""
 
 ALERTS = 200
 """Alerts that are spelled out, at most."""
@@ -66,7 +64,7 @@ def section(
         [h("p", {"class": "note"}, safe(note)) for note in history.view.notes],
         _charts(history, watched, scale, bad),
         h("div", {"class": "card"}, h("h3", None, "Rules"), board, _lanes(runs, rules, scale, bad)),
-        _heat(history),
+        drift_card(history),
         _segments(history, scale, bad),
         _fairness(history, watched, scale, bad),
         _alerts(runs, rules),
@@ -183,46 +181,6 @@ def _lanes(
         return h("p", {"class": "good"}, "No rule fired.")
     under = h("div", {"class": "row"}, h("span", {"class": "of"}), axis(scale), h("span", {"class": "num"}))
     return h("div", {"class": "lanes"}, rows, under)
-
-
-def _heat(history: History) -> Child:
-    columns = history.heat
-    furthest: dict[str, float] = {}
-    for step in columns:
-        for feature, scores in step.whole.drift.items():
-            furthest[feature] = max(furthest.get(feature, 0.0), scores.psi or 0.0)
-    if not furthest:
-        return None
-    shown = sorted(furthest, key=lambda feature: (-furthest[feature], feature))[:FEATURES]
-    length = columns[0].end - columns[0].start
-    scale = Scale(history.begin, history.end, tuple(step.start for step in columns), length)
-    rows: list[tuple[str, Points]] = [(feature, [_psi(step, feature) for step in columns]) for feature in shown]
-    key = h(
-        "p",
-        {"class": "legend"},
-        [
-            h("span", None, h("i", {"class": f"k-heat h{level}"}), said)
-            for level, said in enumerate(("below 0.02", "0.02", "0.05", "0.1 some", "0.25 much", "0.5 and more"))
-        ],
-        h("span", None, f"PSI against the reference, {duration(length)} a column, at the right the largest"),
-    )
-    left = len(furthest) - len(shown)
-    more = h("p", {"class": "muted"}, f"{left} features that moved less are left out.") if left else None
-    under = h("div", {"class": "row"}, h("span", {"class": "of"}), axis(scale), h("span", {"class": "num"}))
-    return h(
-        "div",
-        {"class": "card"},
-        h("h3", None, "Drift"),
-        key,
-        heat(rows, scale),
-        h("div", {"class": "heat"}, under),
-        more,
-    )
-
-
-def _psi(step: Step, feature: str) -> float | None:
-    scores = step.whole.drift.get(feature)
-    return None if scores is None else scores.psi
 
 
 def _segments(history: History, scale: Scale, bad: Sequence[tuple[float, float]]) -> Child:

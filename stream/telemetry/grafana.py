@@ -111,7 +111,7 @@ DRIFT: tuple[Panel, ...] = (
           (Query(f'max by (model, feature) ({names.DRIFT.name}{{{PART},test="psi"}})', "{{model}} {{feature}}"),),
           bounds=PSI_BOUNDS, help="Below 0.1: no change. Above 0.25: a major one (Siddiqi 2006)."),
     Panel("Drift by feature: other distances", "timeseries", 6,
-          (Query(f'max by (feature, test) ({names.DRIFT.name}{{{PART},test!~"psi|p_value|chi2"}})',
+          (Query(f'max by (feature, test) ({names.DRIFT.name}{{{PART},test!~"psi|p_value|chi2|mmd"}})',
                  "{{feature}} {{test}}"),)),
     Panel("Missing values", "timeseries", 6,
           (Query(f"max by (model, feature) ({names.MISSING.name}{{{PART}}})", "{{model}} {{feature}}"),),

@@ -133,6 +133,7 @@ def _worst(parts: Sequence[Mapping[str, DriftScores]]) -> dict[str, DriftScores]
         scores = [part[name] for part in parts if name in part]
         p_values = [score.p_value for score in scores if isinstance(score.p_value, float)]
         chances = [score.chi2 for score in scores if score.chi2 is not None]
+        joint = [score.mmd for score in scores if score.mmd is not None]
         worst[name] = DriftScores(
             psi=_largest([score.psi for score in scores]),
             js=_largest([score.js for score in scores]),
@@ -142,6 +143,8 @@ def _worst(parts: Sequence[Mapping[str, DriftScores]]) -> dict[str, DriftScores]
             hellinger=_largest([score.hellinger for score in scores]),
             l_infinity=_largest([score.l_infinity for score in scores]),
             chi2=min(chances, default=None),
+            mmd=min(joint, default=None),
+            mmd_distance=_largest([score.mmd_distance for score in scores]),
         )
     return worst
 

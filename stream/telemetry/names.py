@@ -71,7 +71,11 @@ FAIRNESS = Definition(
 )
 COVERAGE = Definition("stream_coverage", "gauge", WINDOWED, "Labelled share of predictions, 0 to 1.", "ratio")
 DRIFT = Definition(
-    "stream_drift", "gauge", (*WINDOWED, "feature", "test"), "Distance of a distribution to its reference.", "test's"
+    "stream_drift",
+    "gauge",
+    (*WINDOWED, "feature", "test"),
+    "Distance of a distribution to its reference, or p-value (p_value, chi2, mmd); feature * is all of them together.",
+    "test's",
 )
 MISSING = Definition(
     "stream_feature_missing", "gauge", (*WINDOWED, "feature"), "Share of predictions without a usable value.", "ratio"

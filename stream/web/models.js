@@ -6,6 +6,7 @@ const HEADLINES = {
   regression: ["mae", "rmse", "r2", "bias"],
 };
 const FEW = 8;
+const TOGETHER = "*";
 const STATES = { firing: ["bad", "firing"], pending: ["warn", "pending"], inactive: ["good", "quiet"] };
 
 const chip = (kind, ...words) => h("span", { class: `chip ${kind}` }, ...words);
@@ -103,7 +104,8 @@ function drift(model) {
   const window = (wholeSegment(model)?.windows || []).find((one) => Object.keys(one.drift).length);
   const hint = `against ${model.reference}`;
   if (!window) return panel("Drift", hint, h("p", { class: "muted" }, "No feature is compared yet: that begins when the reference is complete."));
-  const all = Object.entries(window.drift).sort((a, b) => (b[1].psi ?? -1) - (a[1].psi ?? -1));
+  const joint = window.drift[TOGETHER];
+  const all = Object.entries(window.drift).filter(([feature]) => feature !== TOGETHER).sort((a, b) => (b[1].psi ?? -1) - (a[1].psi ?? -1));
   const head = h("thead", null, h("tr", null, h("th", null, windowName(window.seconds)), h("th", { class: "num" }, "PSI"), h("th", { class: "draw" }, ""), h("th", { class: "num wide" }, "JS"), h("th", { class: "num" }, "KS"), h("th", { class: "num" }, "missing")));
   const row = ([feature, scores]) => h("tr", { key: feature, title: known(scores.wasserstein) ? `Wasserstein ${distance(scores.wasserstein)}` : null },
     h("th", { scope: "row", class: feature === "prediction" ? "own" : null }, h("bdi", null, feature)),
@@ -111,7 +113,8 @@ function drift(model) {
     h("td", { class: "num wide" }, distance(scores.js)), h("td", { class: "num" }, distance(scores.ks)),
     h("td", { class: "num" }, feature in window.missing ? percent(window.missing[feature]) : ""));
   const table = (some) => h("div", { class: "scroll" }, h("table", null, head.cloneNode(true), h("tbody", null, some.map(row))));
-  return panel("Drift", hint, table(all.slice(0, FEW)), all.length > FEW && more("features", plural(all.length - FEW, "more feature"), table(all.slice(FEW))));
+  return panel("Drift", hint, table(all.slice(0, FEW)), all.length > FEW && more("features", plural(all.length - FEW, "more feature"), table(all.slice(FEW))),
+    joint && h("p", null, "All features together: ", known(joint.mmd) ? `MMD ${distance(joint.mmd_distance)}, p-value ${number(joint.mmd)}` : "the reference is too small to compare"));
 }
 
 function rules(model, now) {
