@@ -231,7 +231,7 @@ class Course:
             self._add_traffic(targets, touched)
         for pane, added in () if self.joint is None else self.joint.panes():
             for sums in targets.of(pane):
-                sums.joint = sums.joint + added if len(sums.joint) else added
+                sums.joint = sums.joint + added if len(sums.joint) else added.copy()
         for place, panes_of in ((serving.REPEATED, self.traffic.again), (serving.STRANGE, self.traffic.odd)):
             for pane in panes_of[1].tolist():
                 for sums in targets.of(pane):
