@@ -12,7 +12,6 @@ from msgspec import structs
 
 from stream.config import Config, Model, Reference, Renewal, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
-from stream.monitor import quality
 from stream.profile import build
 from stream.shard import Shard
 
@@ -175,27 +174,3 @@ def test_a_reference_that_is_taken_anew_knows_the_new_relation(cut: int) -> None
     scores = shard.view().models[0].segments[0].windows[0].drift["*"]
     assert scores.mmd is not None
     assert scores.mmd > 1e-3
-
-
-def test_a_window_that_slides_leaves_its_panes_as_they_are() -> None:
-    """Panes of one chunk each: what they and the window share at first must part."""
-    asked = structs.replace(config().models["m"], windows=(30.0, 500.0))
-    shard = Shard(0, Config(models={"m": asked}))
-    apply(shard, records(0, FIRST + 100))
-    for number in range(20):
-        event = {"model": "m", "ts": START + 100.0 + 20 * number, "prediction": 1.0, "features": {"a": 1.0, "b": 0.0}}
-        value = msgspec.json.encode({**event, "id": f"late{number}"})
-        shard.apply(
-            {"predictions": [StoredRecord(number + 2000, int(START * 1000), value)]}, Clock(START + 1e6, BEHIND)
-        )
-    model = shard.models["m"]
-    for window in model.windows:
-        carried = window.sums.joint.copy()
-        window.rebuild(model.panes)
-        assert (window.sums.joint == carried).all()
-    layout = model.normal.layout
-    assert layout is not None
-    panes = [pane.sums for pane in model.panes.values() if len(pane.sums.features)]
-    assert len(panes) > 10
-    for sums in panes:
-        assert sums.joint[0] == quality.total(layout, sums.features, "a") > 0

@@ -13,11 +13,14 @@ from scipy.spatial.distance import cdist
 
 from stream.config import Limits
 from stream.monitor.blocks import blocks
-from stream.monitor.columns import Floats, Ints
+from stream.monitor.columns import Floats, Ints, Traffic
+from stream.monitor.course import Course
 from stream.monitor.embedding import FREQUENCIES, SUMS, UNIT, WIDTH, Embedding
 from stream.monitor.features import FeatureLayout
+from stream.monitor.pane import Pane
 from stream.monitor.reference import Numeric
 from stream.monitor.reference_builder import from_events
+from stream.monitor.window import Window
 
 rng = np.random.default_rng(5)
 ROWS = [
@@ -90,3 +93,19 @@ def test_weights_stay_as_they_are() -> None:
     sums = Embedding(blocks([feature])).sums(np.array([[0], [1], [2]]), np.zeros(1, np.int64))[0]
     assert len(sums) == 1 + SUMS
     assert sums[[0, 1, 2, 63, 64, 65, 66, 127, 128]].tolist() == [3, 43910, 49131, 46967, 48581, 2613, -225, 1778, 920]
+
+
+def test_a_window_that_slides_leaves_its_panes_as_they_are() -> None:
+    """What a pane of one chunk and the window share at first must part."""
+    n = len(CELLS)
+    rows = np.zeros(n, np.int64)
+    traffic = Traffic(rows, rows, rows[:, None], rows > 0, rows - 1, CELLS)
+    course = Course(traffic, Course.still(0, None, LAYOUT.width, 1).outcomes, None, LAYOUT.width)
+    course.embed(EMBEDDING)
+    window, panes = Window(60.0, 1), dict[int, Pane]()
+    window.slide(0, panes)
+    course.commit(panes, [window])
+    assert window.sums.joint[0] == n
+    window.slide(1, panes)
+    assert not window.sums.joint.any()
+    assert panes[0].sums.joint[0] == n
