@@ -232,7 +232,9 @@ class Intake(Generic[Event]):
             events, records = events + part.events[:cut], records + part.records[:cut]
             ticks.append(part.tick[:cut])
             times.append(part.ts[:cut])
-            self._parts[0] = _Part(part.events[cut:], part.records[cut:], part.tick[cut:], part.ts[cut:])
+            # Cut off in place: a copy of what goes on waiting would touch every event of it.
+            del part.events[:cut], part.records[:cut]
+            part.tick, part.ts = part.tick[cut:], part.ts[cut:]
         count = sum(1 for bad in self._bad if bad.tick < limit)
         bad, self._bad = self._bad[:count], self._bad[count:]
         ts = np.concatenate(times) if times else np.empty(0)

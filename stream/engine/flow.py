@@ -84,6 +84,16 @@ class SideState(Struct):
         return self.fetched >= self.highwater and self.taken >= self.delivered
 
 
+class Load(Struct, frozen=True):
+    """What a worker has in memory."""
+
+    waiting: int = 0
+    unsaved: int = 0
+
+
+NO_LOAD = Load()
+
+
 def behind(sides: Mapping[Side, SideState], now: float) -> frozenset[Side]:
     """The sides that have records which the shard has not, or may have; they hold the other side back."""
     return frozenset(side for side, state in sides.items() if _holds(state, sides[OTHER[side]], now))
@@ -111,6 +121,23 @@ def too_new(asked: float, other: SideState, now: float) -> bool:
     return other.caught_up and other.asked < asked and _may_answer(other, now)
 
 
+ENOUGH = 10_000
+"""Records of a side in the shard that wait for the other side, from which on more of it can wait in the inbox."""
+
+
+def far_ahead(
+    side: Side, sides: Mapping[Side, SideState], buffered: Mapping[Side, int], load: Load, now: float
+) -> bool:
+    """Whether a side has enough in the shard, where it waits for the other one: what is decoded long before it is
+    joined is out of the processor's caches by then.
+
+    Not when the worker has much in its inboxes: that would keep it from fetching what all of it waits for.
+    """
+    other = OTHER[side]
+    enough = buffered.get(side, 0) >= ENOUGH > buffered.get(other, 0)
+    return enough and 2 * load.waiting < WORKER_RECORDS and other in behind(sides, now)
+
+
 def clock(sides: Mapping[Side, SideState], now: float, wall: float) -> Clock:
     """What the shard is told. Silence is what brokers answer: one that is away may be sent what we do not see, and once
     it is back, whoever sends has to find it first."""
@@ -122,13 +149,6 @@ def clock(sides: Mapping[Side, SideState], now: float, wall: float) -> Clock:
 def _silent(state: SideState, now: float) -> bool:
     quiet = now - max(state.arrived, state.opened, state.heard) >= IDLE
     return state.caught_up and now - state.asked < FRESH and quiet
-
-
-class Load(Struct):
-    """What a worker has in memory."""
-
-    waiting: int = 0
-    unsaved: int = 0
 
 
 def weight(effects: Iterable[Outgoing]) -> int:

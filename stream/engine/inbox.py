@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from stream.effects import SIDES, Record, Side
 from stream.engine import flow
-from stream.engine.flow import SideState
+from stream.engine.flow import Load, SideState
 from stream.engine.slices import Progress, Seek, Slice
 
 LOOK_EVERY, LOST_LOOKS = 0.1, 20
@@ -130,20 +130,24 @@ class Inbox:
             self._looked = now
         return self.attached and (self._gap or self._looks > LOST_LOOKS)
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to be applied now."""
+    def ready(self, buffered: Mapping[Side, int], load: Load) -> bool:
+        """Whether `next_records` would give any."""
         now = time.monotonic()
-        return any(self._goes(side, now) for side in SIDES)
+        return any(
+            self._goes(side, now) and not flow.far_ahead(side, self.sides, buffered, load, now) for side in SIDES
+        )
 
     def _goes(self, side: Side, now: float) -> bool:
         slices = self._slices[side]
         return bool(slices) and not flow.too_new(slices[0].asked, self.sides[flow.OTHER[side]], now)
 
-    def next_records(self, most: int) -> dict[Side, list[Record]]:
-        """Takes out what is to be applied next, at most so many of each side."""
+    def next_records(
+        self, buffered: Mapping[Side, int], load: Load, most: Callable[[Side], int]
+    ) -> dict[Side, list[Record]]:
+        """Takes out what is to be applied next, at most so many of each side; `buffered` wait in the shard."""
         now = time.monotonic()
-        return {side: self._next_of(side, most, now) for side in SIDES if self._goes(side, now)}
+        sides = [side for side in SIDES if not flow.far_ahead(side, self.sides, buffered, load, now)]
+        return {side: self._next_of(side, most(side), now) for side in sides if self._goes(side, now)}
 
     def _next_of(self, side: Side, most: int, now: float) -> list[Record]:
         slices, state = self._slices[side], self.sides[side]

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from stream.checkpoint.port import Fenced, StoreUnavailable
 from stream.effects import Channel, Clock, Outgoing, Side
 from stream.engine.checkpoints import Checkpoints
+from stream.engine.flow import NO_LOAD, Load
 from stream.engine.inbox import Inbox
 from stream.engine.lending import Lender
 from stream.engine.outbox import PublishFailed
@@ -102,20 +103,25 @@ class Owned:
 
     # What comes in
 
-    def apply(self, clock: Callable[[], Clock]) -> None:
+    def ready(self, load: Load) -> bool:
+        """Whether there is something to apply now; `load` is the worker's."""
+        return self.lender.answered or self.inbox.ready(self.shard.buffered, load)
+
+    def apply(self, clock: Callable[[], Clock], load: Load = NO_LOAD) -> None:
         """Gives the shard what is in the inbox, and the time.
 
         The clock is read after that: what the shard is being given does not hold it back.
         """
         self.lender.check()
         # After an answer it first applies what it has: new records would have it ask again, and it would never get on.
-        records = {} if self.lender.collect() else self.inbox.next_records(self._turns.records)
-        count = sum(len(part) for part in records.values())
+        records = {} if self.lender.collect() else self.inbox.next_records(self.shard.buffered, load, self._turns.most)
+        counts = {side: len(part) for side, part in records.items()}
+        count = sum(counts.values())
         begun, busy = time.perf_counter(), time.thread_time()
         decided = self.shard.apply(records, clock())
         if count:
             # A busy machine makes every turn long; fewer records in each would only be more work.
-            self._turns.took(count, time.thread_time() - busy)
+            self._turns.took(counts, time.thread_time() - busy)
             self.parts.timings.apply.observe(time.perf_counter() - begun)
         self.checkpoints.unsaved += count
         self.last_apply = time.monotonic()

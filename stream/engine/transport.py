@@ -28,8 +28,8 @@ from stream.engine.slices import Feed, Progress, Seek, Slice
 
 logger = get_logger(__name__)
 
-POLL_RECORDS = 10_000
-"""At most so many records per poll, of all partitions together."""
+POLL_RECORDS = 40_000
+"""At most so many records per poll, of all partitions together: what a broker answers for a partition is not torn."""
 
 FETCH_BYTES = 4 * 1024 * 1024
 """Per partition and answer: about 8,000 events of 480 bytes."""

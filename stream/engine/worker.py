@@ -268,12 +268,11 @@ class Engine:
                         self._partitions.read_again(owned)
                     if inbox.waiting:
                         self._look_at_log(owned)
-                    idle = not inbox.ready and not owned.lender.answered
-                    quiet = idle and now - owned.last_apply < TICK
+                    quiet = not owned.ready(self._in_memory(now)) and now - owned.last_apply < TICK
                     if not inbox.attached or owned.lender.lending or quiet:
                         continue
                     self._apply(owned)
-                    busy = busy or inbox.ready
+                    busy = busy or owned.ready(self._in_memory(now))
                     await asyncio.sleep(0)
 
     def _apply(self, owned: Owned) -> None:
@@ -282,7 +281,7 @@ class Engine:
             return flow.clock(owned.inbox.sides, time.monotonic(), time.time())
 
         try:
-            owned.apply(clock)
+            owned.apply(clock, self._in_memory(time.monotonic()))
         except Exception as error:  # noqa: BLE001  # whatever it is, the other partitions go on
             self._partitions.failed(owned, error)
 

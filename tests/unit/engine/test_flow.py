@@ -94,6 +94,25 @@ def test_the_topic_ahead_is_held_while_the_other_has_records_to_come() -> None:
     assert flow.held(sides(), full, 0, Load(), NOW) == frozenset()
 
 
+def test_a_topic_far_ahead_waits_in_the_inbox() -> None:
+    late = side(highwater=10_000, arrived=NOW - 1)
+    ahead: dict[Side, int] = {"predictions": flow.ENOUGH, "labels": flow.ENOUGH - 1}
+    assert flow.far_ahead("predictions", sides(labels=late), ahead, Load(), NOW)
+    assert not flow.far_ahead("labels", sides(labels=late), ahead, Load(), NOW), "it is what the other one waits for"
+    assert not flow.far_ahead("predictions", sides(labels=late), {}, Load(), NOW)
+    assert not flow.far_ahead("predictions", sides(), ahead, Load(), NOW), "nothing is to come of the other one"
+    both: dict[Side, int] = dict.fromkeys(SIDES, flow.ENOUGH)
+    assert not any(flow.far_ahead(each, sides(late, late), both, Load(), NOW) for each in SIDES), "one must go on"
+
+
+def test_inboxes_are_emptied_before_they_keep_the_worker_from_fetching_what_they_wait_for() -> None:
+    late = side(highwater=10_000, arrived=NOW - 1)
+    ahead: dict[Side, int] = {"predictions": flow.ENOUGH}
+    full = Load(waiting=flow.WORKER_RECORDS // 2)
+    assert flow.held(sides(labels=late), ahead, 0, full, NOW) == frozenset()
+    assert not flow.far_ahead("predictions", sides(labels=late), ahead, full, NOW)
+
+
 @pytest.mark.parametrize(
     ("unsent", "load"),
     [

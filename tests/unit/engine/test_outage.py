@@ -93,7 +93,7 @@ def watched(monkeypatch: pytest.MonkeyPatch, client: Client, before: float = 0.0
             for side in SIDES:
                 seen = client.progress[side]
                 box.look(side, Progress(seen.position, seen.highwater, seen.slices, seen.asked + before))
-            records = box.next_records(8000)
+            records = box.next_records(shard.buffered, flow.NO_LOAD, lambda _: 8000)
             decided = shard.apply(records, flow.clock(box.sides, now, START + now - before))
             said += [(now - before, row) for row in decided if row.channel is Channel.ALERTS]
     return said

@@ -204,8 +204,8 @@ async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
 
 
 async def test_a_slice_is_cut_for_a_slow_shard_and_acked_when_all_of_it_is_saved(case: Case) -> None:
-    case.owned._turns.took(3, seconds=60.0)
-    assert case.owned._turns.records == LEAST
+    case.owned._turns.took({"predictions": 3}, seconds=60.0)
+    assert case.owned._turns.most("predictions") == LEAST
     assert case.give("predictions", 1, 3, 2 * LEAST + 10)
     turns = 0
     while case.owned.inbox.waiting:
@@ -221,7 +221,7 @@ async def test_a_slice_is_cut_for_a_slow_shard_and_acked_when_all_of_it_is_saved
 
 
 async def test_the_rest_of_a_slice_is_read_again_after_a_seek(case: Case) -> None:
-    case.owned._turns.took(3, seconds=60.0)
+    case.owned._turns.took({"predictions": 3}, seconds=60.0)
     assert case.give("predictions", 1, 3, 2 * LEAST)
     case.owned.apply(lambda: NOW)
     case.owned.inbox.detach()
