@@ -38,30 +38,30 @@ LAYOUT = FeatureLayout(from_events(rows(np.random.default_rng(0), 2000), None, N
 GROUPS = Groups(LAYOUT, 50, ())
 
 
-def groups_of(row: Row) -> list[str]:
-    """The names of the groups that an event is in."""
+def groups_of(row: Row) -> dict[str, str]:
+    """The group that an event is in, by feature."""
     codes = GROUPS.codes(LAYOUT.columns([row]))
     counts = GROUPS.counts(codes, np.array([False]))
     assert counts.sum() == len(GROUPS.features)
-    return [GROUPS.names[at] for at in np.flatnonzero(counts[:, 0])]
+    names = [GROUPS.names[at].partition("=") for at in np.flatnonzero(counts[:, 0])]
+    return {feature: group for feature, _, group in names}
 
 
 def test_every_value_is_in_one_group_of_its_feature() -> None:
     common, *_, rare = LAYOUT.block("country").feature.categories  # type: ignore[union-attr]
-    assert groups_of({"country": common, "amount": 0.0, "noise": 1e9})[0] == f"country={common}"
+    usual = groups_of({"country": common, "amount": 0.0, "noise": 1e9})
+    assert usual["country"] == common
+    assert usual["amount"].startswith("<")
+    assert usual["noise"].startswith(">=")
     unlike = groups_of({"country": rare, "amount": None, "noise": "text"})
-    assert unlike == ["country=__other__", "amount=__missing__", "noise=__invalid__"]
-    country, amount, noise = groups_of({"country": "nowhere", "amount": 0.0, "noise": 1e9})
-    assert country == "country=__unseen__"
-    assert amount.startswith("amount=<")
-    assert noise.startswith("noise=>=")
+    assert unlike == {"country": "__other__", "amount": "__missing__", "noise": "__invalid__"}
+    assert groups_of({"country": "nowhere"})["country"] == "__unseen__"
     assert sum(name.startswith("country=") for name in GROUPS.names) == CATEGORIES + 4
 
 
 def test_numbers_are_in_the_group_that_its_name_says() -> None:
     for value in np.random.default_rng(5).lognormal(3, 1, 200).tolist():
-        _, name, _ = groups_of({"country": "c00", "amount": value, "noise": 0.0})
-        text = name.removeprefix("amount=")
+        text = groups_of({"country": "c00", "amount": value, "noise": 0.0})["amount"]
         if text.startswith("<"):
             assert value < float(text[1:]) * (1 + 1e-5)
         elif text.startswith(">="):
@@ -72,8 +72,7 @@ def test_numbers_are_in_the_group_that_its_name_says() -> None:
 
 
 def test_limit_and_configured_segments_are_left_out() -> None:
-    names = {name.partition("=")[0] for name in Groups(LAYOUT, 2, ()).names}
-    assert names == {"country", "amount"}
+    assert {name.partition("=")[0] for name in Groups(LAYOUT, 2, ()).names} == set(LAYOUT.names[:2])
     assert {name.partition("=")[0] for name in Groups(LAYOUT, 50, ("country",)).names} == {"amount", "noise"}
     off = Suspects(0, ())
     off.fit(LAYOUT)
