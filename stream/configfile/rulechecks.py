@@ -196,8 +196,8 @@ def _check_feature(rule: Rule, model: Model, place: Path, report: Report) -> Non
             report((*place, "feature"), "found label, and drift of labels is of classes: a regression has none")
         elif rule.test is not None and rule.test not in CATEGORICAL_TESTS:
             report((*place, "test"), f"found {rule.test}, expected one of: {', '.join(CATEGORICAL_TESTS)}")
-    elif rule.segment != "all":
-        report((*place, "segment"), f"found {rule.segment}, and features are compared for the whole model only")
+    elif is_joint(rule) and rule.segment != "all":
+        report((*place, "segment"), f"found {rule.segment}, and mmd is of the whole model only")
     if is_joint(rule) and rule.feature not in (TOGETHER, LABEL):
         report((*place, "feature"), f'found "{rule.feature}", and mmd compares all features together, expected "*"')
     if rule.test in P_VALUES and rule.above is not None:

@@ -113,5 +113,5 @@ def _joins(watch: Watch) -> bool:
     if watch.subject.feature is None or rule.guard is not None or rule.detector is not None or is_change(rule):
         return False
     if rule.metric is None:
-        return rule.feature != LABEL and not is_joint(rule)
+        return rule.feature != LABEL and not is_joint(rule) and watch.subject.segment == "all"
     return METRICS[rule.metric].per_feature and watch.subject.segment == "all"

@@ -69,7 +69,7 @@ def traffic(
     latency, buckets = _latencies(m, everyone)
     good = np.flatnonzero(~wrong)
     seen = m.normal.rows
-    cells = m.normal.read(who, waiting, m.task, m.classes.names)
+    cells = m.normal.read(who, waiting, m.task, m.classes.names, m.segments.names)
     if (taken := m.normal.rows - seen) > 0:
         part = slice(taken)
         m.baseline.extend(waiting.tick[part], waiting.ts[part], complete=m.normal.builder is None)

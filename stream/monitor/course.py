@@ -20,8 +20,8 @@ from stream.monitor.joint_course import JointCourse
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
 from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
-from stream.monitor.quality import Flaws
 from stream.monitor.scores import EXACT, ScoreHistogram, encode
+from stream.monitor.segment_course import SegmentFeatures
 from stream.monitor.suspects import Counted
 from stream.monitor.window import Window
 
@@ -49,8 +49,8 @@ class Course:
         """Event time of each tick's end."""
         self._traffic_at = np.searchsorted(self.ticks, traffic.tick)
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
-        self.flaws: Flaws | None = None
-        """Counts bad values of segments; None where none are kept."""
+        self.segmented: SegmentFeatures | None = None
+        """Counts features of segments; None where none are kept."""
         self.suspects: Counted | None = None
         """Outcomes by the groups of their features."""
         self.joint: JointCourse | None = None
@@ -252,7 +252,8 @@ class Course:
                 keys = _counted(traffic.guesses if len(rows) == len(traffic) else traffic.guesses[rows])
                 guesses.add([sums.guessed(segment) for sums in targets.of(pane)], keys)
             if segment:
-                self._add_flaws(targets.of(pane), segment, rows)
+                if self.segmented is not None and self._cells:
+                    self.segmented.add(targets.of(pane), segment, traffic.cells[rows], self._cells)
                 continue
             codes, samples = (None if each is None else each[rows] for each in (traffic.answers, traffic.resources))
             for sums in targets.of(pane):
@@ -269,16 +270,6 @@ class Course:
                     if not len(sums.features):
                         sums.features = np.zeros(self._cells, np.int64)
                     sums.features += cells
-
-    def _add_flaws(self, held: list[Sums], segment: int, rows: Ints) -> None:
-        traffic = self.traffic
-        if self.flaws is None or not self._cells:
-            return
-        cells = traffic.cells[rows]
-        added = self.flaws.of(np.bincount(cells[cells >= 0], minlength=self._cells))
-        for sums in held:
-            sums.flaws = widened(sums.flaws, segment + 1, len(added))
-            sums.flaws[segment] += added
 
     def _add_outcomes(self, targets: _Targets, touched: dict[int, set[int]]) -> None:
         assert self._layout is not None

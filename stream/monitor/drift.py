@@ -26,6 +26,7 @@ On bins, numbers only:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 from scipy import special
@@ -43,7 +44,19 @@ def one(layout: FeatureLayout, counts: Ints, feature: str, test: str) -> Floats:
     return found
 
 
-def every(layout: FeatureLayout, counts: Ints, test: str) -> Floats:
+class Compared(Protocol):
+    """Features of a reference, of the whole model or of a segment."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order of the reference."""
+
+    @property
+    def shape(self) -> Shape | None:
+        """None where there is none."""
+
+
+def every(layout: Compared, counts: Ints, test: str) -> Floats:
     """The same of all features at once, in the order of `layout.names`, shape (..., F): less work than one by one."""
     shape = layout.shape
     if shape is None:
@@ -58,7 +71,7 @@ def samples(layout: FeatureLayout, counts: Ints, feature: str) -> Ints:
     return valid
 
 
-def samples_of_all(layout: FeatureLayout, counts: Ints) -> Ints:
+def samples_of_all(layout: Compared, counts: Ints) -> Ints:
     """The same of all features, in the order of `layout.names`, shape (..., F)."""
     shape = layout.shape
     if shape is None:
@@ -67,7 +80,7 @@ def samples_of_all(layout: FeatureLayout, counts: Ints) -> Ints:
     return valid
 
 
-def scores(layout: FeatureLayout, counts: Ints) -> dict[str, DriftScores]:
+def scores(layout: Compared, counts: Ints) -> dict[str, DriftScores]:
     """All that is on the wire about drift, by feature, for one histogram of shape (width)."""
     table = np.array([every(layout, counts, test) for test in ON_THE_WIRE]).T
     rows = [[None if np.isnan(value) else float(value) for value in row] for row in table]

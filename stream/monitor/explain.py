@@ -28,7 +28,7 @@ from stream.events import AlertKind, FeatureShare, SegmentShare
 from stream.monitor import drift, exact
 from stream.monitor import layout as columns
 from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints
-from stream.monitor.features import FeatureLayout
+from stream.monitor.drift import Compared
 from stream.monitor.intervals import Z
 from stream.monitor.layout import Layout
 from stream.monitor.pane import Pane
@@ -183,7 +183,7 @@ def _flags(groups: Groups, sizes: Ints, counts: Ints) -> tuple[Means, Means]:
     return found[0], found[1]
 
 
-def features(layout: FeatureLayout, counts: Ints) -> list[FeatureShare]:
+def features(layout: Compared, counts: Ints) -> list[FeatureShare]:
     """The features whose distribution has left the reference, the furthest first; the model's own output is none."""
     shape = layout.shape
     if shape is None or not len(counts):

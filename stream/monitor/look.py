@@ -7,6 +7,7 @@ that several rules need are made once.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from stream.monitor.layout import OUTCOMES
 from stream.monitor.losses import ExpectedLosses
 from stream.monitor.machine import TICK, RuleState, Transition
 from stream.monitor.pane import PREDICTIONS
+from stream.monitor.segment_look import SegmentLook, compared_in
 from stream.monitor.values import Names
 from stream.monitor.watch import ESTIMATED, LABEL_METRICS, METRICS, MIN_SAMPLES, minimum
 
@@ -201,6 +203,11 @@ class Look:
             self._distances[key] = drift.every(layout, self.cells(window), test)
         return self._distances[key]
 
+    @cached_property
+    def segments(self) -> SegmentLook:
+        """What rules see of features of segments."""
+        return SegmentLook(self.m, self.course, self._drift_ticks)
+
     def joint(self, watch: Watch) -> Seen | None:
         """How likely all features together are to be so far from the reference's at the ticks at which drift is
         judged; None where the reference does not know."""
@@ -333,7 +340,10 @@ class Look:
             tallied = explain.Tallied(m.layout, m.segments.names, self.course.added(at) if new else ())
             grouped = None if groups is None else explain.Grouped(groups, self.course.suspected(at) if new else ())
             segments = explain.segments(tallied, grouped, m.panes, window, rule.metric)
-        if m.normal.layout is not None:
+        part = None if whole else compared_in(m, watch.subject.segment)
+        if part is not None:
+            features = explain.features(part.reference, part.counts(window, None if at < 0 else self.course, at))
+        elif m.normal.layout is not None:
             counts = window.sums.features if at < 0 else self.course.features(window, np.array([at]))[0]
             features = explain.features(m.normal.layout, counts)
         found = self._explained[key] = Explanation(segments, features)

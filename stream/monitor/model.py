@@ -30,6 +30,7 @@ from stream.monitor.normal import Normal
 from stream.monitor.pane import LATENCY_BOUNDS, PREDICTIONS, Pane
 from stream.monitor.reference import Reference
 from stream.monitor.renewals import Renewals
+from stream.monitor.segment_course import SegmentFeatures
 from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
 from stream.monitor.stored import Counters, Histogram, Renewed
@@ -386,7 +387,9 @@ class ModelMonitor:
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
         self.estimator.learn(outcomes, self.layout, course.sums)  # after their predictions, which give places
         course.suspects = self.suspects.meet(outcomes, self.join.marked(joined.slots), self.task)
-        course.flaws = self.normal.flaws if self.spec.segments else None
+        flaws = self.normal.flaws if self.spec.segments else None
+        if flaws is not None:
+            course.segmented = SegmentFeatures(flaws, self.normal.of_segments(self.segments.names))
         if self.normal.together is not None:
             course.embed(self.normal.together.embedding)
         self.baseline.look(course, collecting=self.normal.builder is not None)

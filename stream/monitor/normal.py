@@ -7,7 +7,7 @@ the predictions behind them.
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 from msgspec import UNSET, Struct
@@ -26,6 +26,8 @@ from stream.monitor.joint_drift import JointDrift
 from stream.monitor.quality import Flaws
 from stream.monitor.reference import Reference
 from stream.monitor.reference_builder import ReferenceBuilder
+from stream.monitor.segment_drift import SegmentReference
+from stream.monitor.segment_drift import references as references_of_segments
 from stream.monitor.vocabulary import MAX_NAME
 
 
@@ -62,6 +64,7 @@ class Normal:
 
     def __init__(self, spec: Model, limits: Limits, given: Reference | None) -> None:
         self._spec, self._limits = spec, limits
+        self._by_segment = asked.by_segment(spec)
         self.reference = given
         self.layout = None if given is None else FeatureLayout(given)
         self.first = spec.reference.first
@@ -80,6 +83,7 @@ class Normal:
         """Columns of the predictions of a regression that the reference is made of, when it has just been completed."""
         self._flaws: tuple[FeatureLayout, Flaws] | None = None
         self._together: tuple[FeatureLayout, Together | None] | None = None
+        self._segments: tuple[FeatureLayout, int, dict[int, SegmentReference]] | None = None
         self.changed = True
         self.rebinned = False
         """What was stored was counted on the bins of another reference."""
@@ -114,6 +118,16 @@ class Normal:
             self._together = self.layout, Together.of(self.layout.reference)
         return self._together[1]
 
+    def of_segments(self, names: Sequence[str]) -> Mapping[int, SegmentReference]:
+        """By the code of a segment what rules compare there; `names` are those of all segments, which only grow."""
+        if self.layout is None or not self._by_segment:
+            return {}
+        known = self._segments
+        if known is None or known[0] is not self.layout or known[1] != len(names):
+            found = references_of_segments(self.layout, self._by_segment, names)
+            known = self._segments = self.layout, len(names), found
+        return known[2]
+
     @property
     def features(self) -> tuple[str, ...]:
         """Names of what is watched, the output ("prediction") last."""
@@ -135,26 +149,35 @@ class Normal:
 
     def renew(self, first: int, since: float) -> None:
         """The next predictions are the reference; there is none until they have come."""
-        self.reference = self.layout = self.by_class = self.strange = self._flaws = self._together = None
+        self.reference = self.layout = self.by_class = self.strange = self._flaws = None
+        self._together = self._segments = None
         self.new = {}
         self.first, self.since, self.changed = first, since, True
         self.builder = self._new_builder()
 
     def _new_builder(self) -> ReferenceBuilder:
         assert self.first is not None
-        return ReferenceBuilder(self.first, self._spec.features, self._limits, joint=asked.joint(self._spec))
+        spec = self._spec
+        joint, by_segment = asked.joint(spec), self._by_segment
+        return ReferenceBuilder(self.first, spec.features, self._limits, joint=joint, by_segment=by_segment)
 
     def _source(self, first: int) -> str:
         if self.since == -math.inf:
             return f"first {first} predictions"
         return f"first {first} predictions since {instant(self.since)}"
 
-    def read(self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str]) -> Ints:
-        """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1."""
+    def read(
+        self, events: list[Prediction], rows: Incoming, task: Task | None, classes: list[str], segments: list[str]
+    ) -> Ints:
+        """Shape (n, F): histogram cells of n predictions; rows that went into the reference are -1.
+
+        `classes` and `segments` are the names of their codes.
+        """
         features = [event.features for event in events]
         taken, self.strange, self.collected = 0, None, None
         if self.builder is not None and events:
             taken = self.builder.add(features, self._outputs(rows, task, classes))
+            self.builder.add_segments(rows.segments[:taken], segments)
             self.changed = True
             if self.builder.full:
                 self.reference = self.builder.finish(self._source(self.builder.first))

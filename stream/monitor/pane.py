@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from stream.monitor.columns import Ints
 from stream.monitor.guesses import Counts
 from stream.monitor.scores import ScoreHistogram
+from stream.monitor.segment_drift import BySegment, merge
 from stream.monitor.serving import Serving
 from stream.monitor.suspects import Small, nothing
 
@@ -56,6 +57,8 @@ class Sums(Struct):
     """Shape (segments, columns): bad values of features by segment but "all"; see `quality.Flaws`."""
     joint: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """Shape (WIDTH,) of `embedding.py`: all features together, where a rule asks for it."""
+    by_segment: BySegment = field(default_factory=dict)
+    """Histograms of features by segment, where a rule asks for them."""
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -93,6 +96,7 @@ class Sums(Struct):
         self.flaws[:rows, :columns] += sign * other.flaws
         for segment, counts in other.guesses.items():
             self.guessed(segment).merge(counts, sign)
+        merge(self.by_segment, other.by_segment, sign)
 
     def histograms(self, segment: int, classes: int) -> list[ScoreHistogram]:
         """The score histograms of a segment, made on first use."""
@@ -111,7 +115,7 @@ class Sums(Struct):
     def forget_features(self) -> None:
         """Drops what was counted by a reference that is not the present one."""
         self.features, self.flaws = np.zeros(0, np.int64), np.zeros((1, 0), np.int64)
-        self.joint = np.zeros(0, np.int64)
+        self.joint, self.by_segment = np.zeros(0, np.int64), {}
 
     @property
     def empty(self) -> bool:

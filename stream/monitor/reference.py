@@ -114,6 +114,8 @@ class Reference(Struct, frozen=True):
     """Of a regression, what was learned of its losses on them, as `losses.py` stores it."""
     joint: Joint | UnsetType = UNSET
     """Of the features together, where a rule asks for it."""
+    by_segment: dict[str, dict[str, tuple[int, ...]]] | UnsetType = UNSET
+    """By segment and feature its counts, where a rule asks for it; bins are those of the whole."""
 
     @property
     def monitored(self) -> tuple[Feature, ...]:
@@ -142,6 +144,8 @@ def sealed(reference: Reference) -> Reference:
         _check(feature)
     if reference.joint is not UNSET:
         _check_joint(reference.joint)
+    if reference.by_segment is not UNSET:
+        _check_segments(reference.by_segment, reference.monitored)
     body = msgspec.msgpack.encode(msgspec.structs.replace(reference, version=""))
     return msgspec.structs.replace(reference, version=hashlib.sha256(body).hexdigest()[:16])
 
@@ -189,6 +193,14 @@ def _check(feature: Feature) -> None:
         problem = "a category twice"
     if problem:
         raise ReferenceRefused(f"damaged reference: feature {feature.name!r} has {problem}")
+
+
+def _check_segments(by_segment: dict[str, dict[str, tuple[int, ...]]], features: tuple[Feature, ...]) -> None:
+    widths = {feature.name: len(feature.counts) for feature in features}
+    for segment, counts in by_segment.items():
+        for name, counted in counts.items():
+            if len(counted) != widths.get(name) or min(counted) < 0:
+                raise ReferenceRefused(f"damaged reference: feature {name!r} of {segment!r} has other counts than bins")
 
 
 def _check_joint(joint: Joint) -> None:

@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from stream.config import FeatureKind, Limits
+from stream.config import FeatureKind, Limits, Rule
 from stream.events import Scalar
-from stream.monitor import joint_drift
+from stream.monitor import joint_drift, segment_drift
 from stream.monitor.binning import MAX_CATEGORY_LENGTH, categorical, numeric
 from stream.monitor.blocks import blocks
 from stream.monitor.collected import Column, State
@@ -37,23 +37,35 @@ class _Collected(Struct):
     rows: int
     columns: dict[str, State]
     outputs: State
+    segments: list[State] = []
 
 
 class ReferenceBuilder:
     """Collects the first N events and makes a reference of them."""
 
     def __init__(
-        self, first: int, declared: Mapping[str, FeatureKind] | None, limits: Limits, *, joint: bool = False
+        self,
+        first: int,
+        declared: Mapping[str, FeatureKind] | None,
+        limits: Limits,
+        *,
+        joint: bool = False,
+        by_segment: Sequence[Rule] = (),
     ) -> None:
-        """`declared`: the configuration's features, None to infer them. `joint`: measure them together, too."""
+        """`declared`: the configuration's features, None to infer them. `joint`: measure them together, too.
+
+        `by_segment`: rules for which features are counted by segment, too.
+        """
         self.first = first
         self._declared = declared
         self._limits = limits
-        self._joint = joint
+        self._joint, self._by_segment = joint, by_segment
         self.rows = 0
         """Events taken so far."""
         self._columns: dict[str, Column] = {}
         self._outputs = Column()
+        self._segments: list[Column] = []
+        """For each kind of segment, the names of those that the events are of."""
 
     @property
     def known(self) -> Set[str]:
@@ -80,6 +92,17 @@ class ReferenceBuilder:
         else:
             self._outputs.extend(outputs[:taken])
         return taken
+
+    def add_segments(self, codes: Ints, names: Sequence[str]) -> None:
+        """Says which segments the newest events are of: codes (n, D), column 0 the whole model's."""
+        if not self._by_segment:
+            return
+        before = self.rows - len(codes)
+        while len(self._segments) < codes.shape[1] - 1:
+            self._segments.append(Column())
+        for column, of in zip(self._segments, codes.T[1:].tolist(), strict=False):
+            column.pad(before)
+            column.extend([names[code] for code in of])
 
     def _add_alike(self, rows: Sequence[Row]) -> bool:
         """Takes rows at once, if each has just the features collected so far; else takes none."""
@@ -168,10 +191,14 @@ class ReferenceBuilder:
         split = len(draft.features)
         output = features[split] if draft.output is not None else None
         reference = msgspec.structs.replace(draft, features=tuple(features[:split]), output=output)
-        if not self._joint:
-            return reference
-        embedding = Embedding(blocks(reference.features))
-        return msgspec.structs.replace(reference, joint=joint_drift.measured(embedding, columns))
+        if self._joint:
+            embedding = Embedding(blocks(reference.features))
+            reference = msgspec.structs.replace(reference, joint=joint_drift.measured(embedding, columns))
+        if self._by_segment:
+            segments = [[*column.whole(self.rows)] for column in self._segments]
+            counted = segment_drift.measured(layout, columns, self._by_segment, segments)
+            reference = msgspec.structs.replace(reference, by_segment=counted)
+        return reference
 
     def _feature(self, name: str, values: Sequence[Scalar] | Floats, each: FeatureKind) -> Feature:
         if each == "numeric":
@@ -182,7 +209,8 @@ class ReferenceBuilder:
     def state(self) -> bytes:
         """What was collected, for a checkpoint."""
         columns = {name: column.state() for name, column in self._columns.items()}
-        return msgspec.msgpack.encode(_Collected(self.rows, columns, self._outputs.state()))
+        segments = [column.state() for column in self._segments]
+        return msgspec.msgpack.encode(_Collected(self.rows, columns, self._outputs.state(), segments))
 
     def restore(self, state: bytes) -> None:
         """Goes on from where `state` was taken. Raises msgspec.DecodeError or ValueError for anything else."""
@@ -190,6 +218,7 @@ class ReferenceBuilder:
         self.rows = found.rows
         self._columns = {name: Column(column) for name, column in found.columns.items()}
         self._outputs = Column(found.outputs)
+        self._segments = [Column(column) for column in found.segments]
 
 
 def from_events(

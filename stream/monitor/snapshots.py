@@ -49,7 +49,7 @@ def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSn
         metrics=metrics(m, sums, segment),
         estimates=_estimates(m, sums, segment),
         version=UNSET if pane.version is None else pane.version,
-        drift=_drift(m, sums) if whole else {},
+        drift=_drift(m, sums) if whole else _segment_drift(m, sums, segment),
         quality=_quality(m, sums) if whole else {},
         latency_ms=_latency(sums) if whole and sums.latency.any() else UNSET,
         throughput=predictions / length,
@@ -114,6 +114,13 @@ def _drift(m: ModelMonitor, sums: Sums) -> dict[str, DriftScores]:
         found[TOGETHER] = m.normal.together.drift.scores(sums.joint)
     labels = _label_drift(m, sums)
     return found if labels is None or LABEL in found else {**found, LABEL: labels}
+
+
+def _segment_drift(m: ModelMonitor, sums: Sums, segment: int) -> dict[str, DriftScores]:
+    """Of the features of a segment that a rule compares."""
+    compared = m.normal.of_segments(m.segments.names).get(segment)
+    counts = None if compared is None else compared.held(sums.by_segment, segment)
+    return {} if compared is None or counts is None or not counts.any() else drift.scores(compared, counts)
 
 
 def _label_drift(m: ModelMonitor, sums: Sums) -> DriftScores | None:
@@ -195,7 +202,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
                 coverage=labels / predictions if predictions else None,
                 metrics=_shown(m, window, segment),
                 estimates=_estimates(m, sums, segment),
-                drift=_drift(m, sums) if whole else {},
+                drift=_drift(m, sums) if whole else _segment_drift(m, sums, segment),
                 missing=quality.missing(m.normal.layout, sums.features)
                 if whole and features and m.normal.layout
                 else {},

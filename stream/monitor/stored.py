@@ -19,6 +19,7 @@ from stream.monitor.join import Era
 from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram, ScoreState
+from stream.monitor.segment_drift import BySegment
 from stream.monitor.serving import Serving
 from stream.monitor.suspects import Learned, Small, nothing
 
@@ -77,6 +78,7 @@ class StoredPane(Struct):
     flaws: Ints = field(default_factory=lambda: np.zeros((1, 0), np.int64))
     suspects: Small = field(default_factory=nothing)
     joint: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    by_segment: BySegment = field(default_factory=dict)
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -87,7 +89,9 @@ class StoredPane(Struct):
         guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
         told = pane.version, pane.stale, pane.final
         return cls(
-            pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects, joint=sums.joint
+            *(pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects),
+            joint=sums.joint,
+            by_segment=sums.by_segment,
         )
 
     def pane(self) -> Pane:
@@ -95,7 +99,7 @@ class StoredPane(Struct):
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
         guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
         parts = self.traffic, self.tally, self.features, self.latency
-        sums = Sums(*parts, scores, guesses, self.serving, self.flaws, self.joint)
+        sums = Sums(*parts, scores, guesses, self.serving, self.flaws, self.joint, self.by_segment)
         return Pane(self.index, sums, self.version, self.stale, self.final, self.suspects)
 
 

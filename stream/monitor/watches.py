@@ -19,7 +19,7 @@ from stream.config import Model, Rule
 from stream.events import Alert, AlertKind
 from stream.monitor import defaults, guarding, rules, values
 from stream.monitor.alerts import Subject, build, resolved
-from stream.monitor.asked import is_joint
+from stream.monitor.asked import is_by_segment, is_joint
 from stream.monitor.batches import Batch, planned
 from stream.monitor.change import is_change
 from stream.monitor.columns import Ints
@@ -27,9 +27,11 @@ from stream.monitor.composites import Composite, Move, composites
 from stream.monitor.course import Course
 from stream.monitor.detectors import Detector
 from stream.monitor.guards import Guard
-from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, ends_of
+from stream.monitor.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
 from stream.monitor.machine import TICK, Event, Phase, Reason, RuleState, Transition, step
 from stream.monitor.occurrences import Detection, scan_absence, scan_detections
+from stream.monitor.reference import Reference
+from stream.monitor.segment_look import compared_in
 from stream.monitor.stored import WatchState
 from stream.monitor.watch import LABEL, METRICS, kind, named, signal_of
 
@@ -116,7 +118,7 @@ class Watches:
         self._list = []
         for rule in listed:
             for segment, feature in defaults.applied(rule, m.segments.names, m.normal.features):
-                fitted = defaults.fitted(rule, feature, m.normal.reference)
+                fitted = defaults.fitted(rule, feature, self._reference_of(m, segment))
                 subject = Subject(self._model, fitted, segment, feature, of[rule.name])
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
                 if watch.rule != fitted:
@@ -129,6 +131,14 @@ class Watches:
         unknown = m.normal.reference is not None and not m.baseline.complete
         if unknown and any(is_change(rule) and rule.feature is None for rule in listed):
             m.notes = [*(note for note in m.notes if note != NO_PERFORMANCE), NO_PERFORMANCE]
+
+    @staticmethod
+    def _reference_of(m: ModelMonitor, segment: str) -> Reference | None:
+        """What features of a segment are compared with; None where that is not known."""
+        if segment == "all":
+            return m.normal.reference
+        part = compared_in(m, segment)
+        return None if part is None else part.reference.reference
 
     def _new(self, subject: Subject) -> Watch:
         seconds = subject.rule.window or min(self._spec.windows, default=0.0)
@@ -216,6 +226,9 @@ class Watches:
             return self._alerts(watch, scan_absence(rule, state, look.seen(rule.absent, state), end), look)
         if is_joint(rule):
             seen = look.joint(watch)
+        elif is_by_segment(rule):
+            part = look.segments.seen(watch)
+            seen = None if part is None else Seen(look.judged, *part)
         else:
             seen = look.labels(watch) if rule.feature == LABEL and rule.metric is None else look.metric(watch)
         if seen is None:

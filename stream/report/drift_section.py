@@ -19,15 +19,14 @@ def drift_card(history: History) -> Child:
     columns = history.heat
     furthest: dict[str, float] = {}
     for step in columns:
-        for feature, scores in step.whole.drift.items():
-            if feature != TOGETHER:
-                furthest[feature] = max(furthest.get(feature, 0.0), scores.psi or 0.0)
+        for feature, psi in _moved(step).items():
+            furthest[feature] = max(furthest.get(feature, 0.0), psi or 0.0)
     if not furthest:
         return None
     shown = sorted(furthest, key=lambda feature: (-furthest[feature], feature))[:FEATURES]
     length = columns[0].end - columns[0].start
     scale = Scale(history.begin, history.end, tuple(step.start for step in columns), length)
-    rows: list[tuple[str, Points]] = [(feature, [_psi(step, feature) for step in columns]) for feature in shown]
+    rows: list[tuple[str, Points]] = [(feature, [_moved(step).get(feature) for step in columns]) for feature in shown]
     key = h(
         "p",
         {"class": "legend"},
@@ -52,9 +51,12 @@ def drift_card(history: History) -> Child:
     )
 
 
-def _psi(step: Step, feature: str) -> float | None:
-    scores = step.whole.drift.get(feature)
-    return None if scores is None else scores.psi
+def _moved(step: Step) -> dict[str, float | None]:
+    """PSI of each feature, those of segments under both names."""
+    found = {feature: scores.psi for feature, scores in step.whole.drift.items() if feature != TOGETHER}
+    for segment, told in step.segments.items():
+        found |= {f"{feature} · {segment}": scores.psi for feature, scores in told.drift.items()}
+    return found
 
 
 def _together(columns: Sequence[Step], scale: Scale) -> Child:

@@ -122,7 +122,7 @@ class Timeline:
         # Scores of segments take much room, and only the whole model shows what needs them.
         part = Sums(
             part.traffic, part.tally, part.features, part.latency, _whole(part.scores), _whole(part.guesses),
-            joint=part.joint,
+            joint=part.joint, by_segment=part.by_segment,
         )  # fmt: skip
         if layout is not None and part.tally.shape[1] not in (0, layout.width):
             part.tally = np.zeros((1, 0), np.int64)  # counted before the task was known
@@ -248,7 +248,8 @@ class Recorder:
             totals[: len(sums.traffic)] += sums.traffic[:, PREDICTIONS]
         codes = [int(code) for code in np.argsort(-totals[1:], kind="stable")[:SEGMENTS] + 1 if totals[code]]
         steps = timeline.told(m, codes, end)
-        heat = timeline.coarser(HEAT_SAMPLES).told(m, (), end)
+        compared = list(m.normal.of_segments(m.segments.names))
+        heat = timeline.coarser(HEAT_SAMPLES).told(m, compared, end)
         begin = steps[0].start if steps else 0.0
         alerts = self._alerts.get(m.name, [])
         return History(view, m.spec.pane, timeline.pane * timeline.panes, begin, end, steps, heat, alerts)

@@ -113,7 +113,12 @@ function drift(model) {
     h("td", { class: "num wide" }, distance(scores.js)), h("td", { class: "num" }, distance(scores.ks)),
     h("td", { class: "num" }, feature in window.missing ? percent(window.missing[feature]) : ""));
   const table = (some) => h("div", { class: "scroll" }, h("table", null, head.cloneNode(true), h("tbody", null, some.map(row))));
+  const parts = model.segments.filter((segment) => segment !== wholeSegment(model)).flatMap((segment) => {
+    const same = segment.windows.find((one) => one.seconds === window.seconds);
+    return Object.entries(same ? same.drift : {}).map(([feature, scores]) => [`${feature} · ${segment.segment}`, scores]);
+  }).sort((a, b) => (b[1].psi ?? -1) - (a[1].psi ?? -1));
   return panel("Drift", hint, table(all.slice(0, FEW)), all.length > FEW && more("features", plural(all.length - FEW, "more feature"), table(all.slice(FEW))),
+    parts.length > 0 && more("parts", `${plural(parts.length, "feature")} of segments`, table(parts)),
     joint && h("p", null, "All features together: ", known(joint.mmd) ? `MMD ${distance(joint.mmd_distance)}, p-value ${number(joint.mmd)}` : "the reference is too small to compare"));
 }
 

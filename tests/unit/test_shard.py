@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
-from stream.monitor import estimate, joint_drift, loss_scale, losses
+from stream.monitor import estimate, joint_drift, loss_scale, losses, segment_drift
 from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts
@@ -30,6 +30,8 @@ RULES = (
     Rule(name="ranks", metric="estimated_roc_auc", below=0.8, window=60.0, min_samples=20),
     Rule(name="feature", feature="*", test="psi", above=0.1, window=60.0, min_samples=40),
     Rule(name="joint", feature="*", test="mmd", below=0.5, window=60.0, min_samples=20),
+    Rule(name="part", feature="*", test="js", above=0.2, window=60.0, segment="*", min_samples=5),
+    Rule(name="part-output", feature="prediction", test="ks", above=0.2, segment="country=BR", min_samples=5),
     Rule(name="output", feature="prediction", test="ks", above=0.2, window=60.0, min_samples=40),
     Rule(name="gone", metric="missing_rate", feature="*", segment="*", above=0.12, min_samples=10),
     Rule(name="outside", metric="outside_rise", feature="amount", segment="*", above=0.05, min_samples=10),
@@ -195,6 +197,7 @@ def calibrated_early() -> Iterator[None]:
         patch.setattr(losses, "ENOUGH", 6)
         patch.setattr(loss_scale, "ALPHA", 0.9)
         patch.setattr(joint_drift, "LEAST", 20)
+        patch.setattr(segment_drift, "LEAST", 5)
         yield
 
 
