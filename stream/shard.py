@@ -27,7 +27,7 @@ from stream.monitor.baseline import Baseline, StoredBaseline
 from stream.monitor.columns import picked, whole
 from stream.monitor.estimate import Estimator, StoredEstimator
 from stream.monitor.exchange import Emission, Guesses, Refused, Truths
-from stream.monitor.join import Early, Joined, Waiting
+from stream.monitor.join_rows import Early, Joined, Waiting
 from stream.monitor.machine import TICK
 from stream.monitor.model import ModelMonitor
 from stream.monitor.normal import Stored

@@ -38,7 +38,7 @@ from stream.configfile.load import parse
 from stream.effects import Clock, Outgoing, Side, StoredRecord
 from stream.monitor.baseline import StoredBaseline
 from stream.monitor.estimate import StoredEstimator
-from stream.monitor.join import Early, Waiting
+from stream.monitor.join_rows import Early, Waiting
 from stream.monitor.normal import Stored
 from stream.monitor.reference import ReferenceRefused, from_bytes
 from stream.monitor.settled import Block

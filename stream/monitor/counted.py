@@ -13,7 +13,7 @@ import numpy.typing as npt
 from stream.events import Prediction
 from stream.monitor import serving
 from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, floats, picked
-from stream.monitor.join import Incoming, Joined
+from stream.monitor.join_rows import Incoming, Joined
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

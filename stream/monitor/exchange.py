@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.join import Joined
+from stream.monitor.join_rows import Joined
 
 
 class Emission(Struct):

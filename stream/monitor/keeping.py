@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stream.monitor import estimate, intake
-from stream.monitor.join import Early, Waiting, as_code, as_number
+from stream.monitor.join import as_code, as_number
+from stream.monitor.join_rows import Early, Waiting
 from stream.monitor.layout import Layout
 from stream.monitor.pane import Pane
 from stream.monitor.silences import Held

@@ -22,7 +22,7 @@ from stream.monitor.columns import Floats, Ints, Outcomes
 from stream.monitor.course import Course
 from stream.monitor.estimate import Expected, expected
 from stream.monitor.intervals import Interval, wilson
-from stream.monitor.join import Incoming
+from stream.monitor.join_rows import Incoming
 from stream.monitor.label_drift import Labels, alike, of_classes
 from stream.monitor.layout import OUTCOMES
 from stream.monitor.losses import ExpectedLosses

@@ -22,7 +22,8 @@ from stream.monitor.columns import Floats, Ints, floats, picked
 from stream.monitor.course import Course
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
 from stream.monitor.feature_rows import plain
-from stream.monitor.join import Era, Incoming, Join, Joined, Observed
+from stream.monitor.join import Join
+from stream.monitor.join_rows import Era, Incoming, Joined, Observed
 from stream.monitor.layout import Layout
 from stream.monitor.look import Flow
 from stream.monitor.machine import TICK

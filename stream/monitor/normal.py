@@ -21,7 +21,7 @@ from stream.monitor.blocks import blocks
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.embedding import SUMS, Embedding
 from stream.monitor.features import FeatureLayout
-from stream.monitor.join import Incoming
+from stream.monitor.join_rows import Incoming
 from stream.monitor.joint_drift import JointDrift
 from stream.monitor.quality import Flaws
 from stream.monitor.reference import Reference

@@ -15,7 +15,7 @@ from stream.config import Model
 from stream.events import Alert, Task
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.guesses import Counted, Counts
-from stream.monitor.join import Era
+from stream.monitor.join_rows import Era
 from stream.monitor.machine import RuleState
 from stream.monitor.pane import Pane, Sums
 from stream.monitor.scores import ScoreHistogram, ScoreState

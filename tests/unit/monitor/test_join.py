@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.monitor.join import Incoming, Join, Observed
+from stream.monitor.join import Join
+from stream.monitor.join_rows import Incoming, Observed
 
 HORIZON = 7 * 86400.0
 
