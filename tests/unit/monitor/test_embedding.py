@@ -109,3 +109,25 @@ def test_a_window_that_slides_leaves_its_panes_as_they_are() -> None:
     window.slide(1, panes)
     assert not window.sums.joint.any()
     assert panes[0].sums.joint[0] == n
+
+
+def test_what_rules_see_at_ticks_is_what_the_window_holds_then() -> None:
+    """Some predictions are late: of panes that the window has left. Others have no features, as failed ones."""
+    n = 60
+    tick, pane = np.repeat(np.arange(6), 10), np.tile([3, 4, 5, 5, 5], 12)
+    cells = np.where(np.arange(n)[:, None] % 7 == 0, -1, CELLS[:n])
+    traffic = Traffic(tick, pane, np.zeros((n, 1), np.int64), tick < 0, np.full(n, -1), cells)
+    outcomes = Course.still(0, None, LAYOUT.width, 1).outcomes
+    window, panes = Window(20.0, 2), dict[int, Pane]()
+    window.slide(5, panes)
+    course = Course(traffic, outcomes, None, LAYOUT.width)
+    course.embed(EMBEDDING)
+    assert course.joint is not None
+    picked = np.array([1, 4])
+    running = course.joint.running(window, picked)
+    for seen, last in zip(running, picked.tolist(), strict=True):
+        counted = (tick <= last) & (pane >= 4) & (cells[:, 0] >= 0)
+        assert (seen == EMBEDDING.sums(CELLS[:n][counted], np.zeros(1, np.int64))[0]).all()
+    course.commit(panes, [window])
+    assert set(panes) == {3, 4, 5}
+    assert (window.sums.joint == panes[4].sums.joint + panes[5].sums.joint).all()
