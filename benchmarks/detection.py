@@ -30,8 +30,9 @@ seeded. With `--null 1000000 --river`:
     shift by 0.5            87     122     138          189               133            97     303
     shift by 1              24      33      56           69                53            47      22
 
-What alarms for nothing every few hundred values is soon after a change, too. The seasonal stream's alarms come while a
-guard knows few seasons; with means over a whole one it would have fewer, and learn from 200,000 values.
+What alarms for nothing every few hundred values is soon after a change, too. The seasonal stream
+has 5 here, and with three other seeds 1, 0 and 1: over means of a whole season a guard would have about a third of
+that, and would have to learn from 200,000 values first, so it stays with means of 100.
 """
 
 from __future__ import annotations
