@@ -8,7 +8,9 @@ Invariant: the same records as from aiokafka, in order, none twice, and the posi
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain, islice
 
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
@@ -25,41 +27,42 @@ class Batches:
         self._answer = found._records
         self._checks: bool = found._check_crcs
         self._partition = found._tp
-        self._records: list[Record] = []
-        """Parsed and not handed out."""
+        self._batch: Iterator[Record] | None = None
+        """What was begun. Records are parsed as they are taken: one batch may hold very many."""
         self._end = found.next_fetch_offset
-        """Offset behind the parsed batch."""
+        """Offset behind it."""
 
     @property
     def left(self) -> bool:
         """Whether there may be more."""
-        return bool(self._records) or self._answer.has_next()
+        return self._batch is not None or self._answer.has_next()
 
     def take(self, most: int) -> list[Record]:
         """The next records, at most so many. Raises CorruptRecordException where a batch has another checksum."""
         taken: list[Record] = []
         while self.left and len(taken) < most:
-            if not self._records:
-                self._parse()
-            part = self._records[: most - len(taken)]
-            self._records = self._records[len(part) :]
-            # A batch ends where it says: what follows its last record was compacted away.
-            self.next_fetch_offset = part[-1].offset + 1 if self._records else self._end
+            batch = self._begin() if self._batch is None else self._batch
+            wanted = most - len(taken)
+            part = list(islice(batch, wanted))
+            over, self._batch = len(part) < wanted, batch
+            if part and part[0].offset < self.next_fetch_offset:
+                part = [record for record in part if record.offset >= self.next_fetch_offset]
+            if over:
+                # A batch ends where it says: what follows its last record was compacted away.
+                self.next_fetch_offset, self._batch = self._end, None
+            elif part:
+                self.next_fetch_offset = part[-1].offset + 1
             taken = taken + part if taken else part
         return taken
 
-    def _parse(self) -> None:
-        """Reads the next batch."""
+    def _begin(self) -> Iterator[Record]:
+        """Opens the next batch."""
         batch = self._answer.next_batch()
         if self._checks and not batch.validate_crc():
             raise CorruptRecordException(f"Invalid CRC - {self._partition}")
         self._end = batch.next_offset
-        if batch.is_control_batch:
-            return
-        records = list(batch)
-        if records and records[0].offset < self.next_fetch_offset:
-            records = [record for record in records if record.offset >= self.next_fetch_offset]
-        self._records = records
+        # The parser cannot be asked for an iterator twice, a chain can.
+        return chain(() if batch.is_control_batch else batch)
 
 
 def by_batches(fetched: FetchResult) -> None:
