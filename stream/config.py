@@ -130,6 +130,9 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds; one of the model's windows. Default: the shortest."""
     segment: str = "all"
     """`all`, `country=BR`, `country=*` for every country, or `*` for every segment."""
+    against: Literal["estimate"] | None = None
+    """`estimate`: a metric is compared with what was estimated of the same predictions without their labels, instead of
+    the reference; without `drop` and `rise`, an incident is that they part by more than sampling explains."""
     attribute: str | None = None
     """Of a gap between groups, such as `demographic_parity_difference`: what the groups differ in."""
     above: float | None = None

@@ -24,7 +24,9 @@ def check_bounds(rule: Rule, model: Model, place: Path, report: Report) -> None:
     """Reports what is wrong with the bounds of a rule on a metric or a feature."""
     plain = [name for name in ("above", "below") if getattr(rule, name) is not None]
     changes = [name for name in ("drop", "rise") if getattr(rule, name) is not None]
-    if plain and changes:
+    if rule.against is not None and rule.metric is not None:
+        _check_against(rule, rule.metric, plain, changes, model, place, report)
+    elif plain and changes:
         report(place, f"found {' and '.join(plain + changes)}, expected bounds (above, below) or changes (drop, rise)")
     elif changes and rule.metric is not None:
         _check_changes(rule, rule.metric, changes, model, place, report)
@@ -33,6 +35,32 @@ def check_bounds(rule: Rule, model: Model, place: Path, report: Report) -> None:
         report(place, f"has no bound, expected above{',' if also else ' or'} below{also}")
     elif plain:
         _check_plain(rule, place, report)
+
+
+def _check_against(
+    rule: Rule, metric: str, plain: list[str], changes: list[str], model: Model, place: Path, report: Report
+) -> None:
+    """A comparison with the estimate: of a metric that is estimated, by a change."""
+    from stream.monitor import estimate
+
+    if rule.attribute is not None:
+        report((*place, "against"), "does not go with attribute: gaps between groups are not estimated")
+    elif metric.startswith(ESTIMATED):
+        plainly = metric.removeprefix(ESTIMATED)
+        report((*place, "metric"), f"found {metric}, expected {plainly}: it is what the estimate is compared with")
+    elif not any(estimate.known(metric, task) for task in tasks(model)):
+        known = dict.fromkeys(name for task in tasks(model) for name in estimate.names(task))
+        report((*place, "against"), f"found estimate, and {metric} has none, expected one of: {', '.join(known)}")
+    elif plain:
+        report(place, f"found {' and '.join(plain)} against the estimate, expected drop, rise or neither")
+    elif changes:
+        _check_changes(rule, metric, changes, model, place, report)
+    elif not _has_interval(metric, model):
+        report((*place, "against"), f"needs drop or rise: no interval of {metric} is known")
+    elif rule.recover is not None:
+        report(
+            (*place, "recover"), "goes with drop or rise: without them the alert resolves where intervals meet again"
+        )
 
 
 def _check_plain(rule: Rule, place: Path, report: Report) -> None:
@@ -73,7 +101,8 @@ def _check_changes(rule: Rule, metric: str, changes: list[str], model: Model, pl
     elif metric in ("duplicate_rate", "unknown_feature_rate"):
         report((*place, "metric"), f"found {metric}, which is 0 at reference, expected above")
     reference = model.reference
-    if reference.predictions is not None and reference.labels is None and metric not in METRICS:
+    unlabelled = reference.predictions is not None and reference.labels is None
+    if unlabelled and metric not in METRICS and rule.against is None:
         report(place, f"compares {metric} with the reference, which has no labels: it needs reference.labels")
 
 

@@ -37,6 +37,7 @@ _belongs: dict[str, tuple[str, ...]] = {
     "drop": ("metric",),
     "rise": ("metric",),
     "attribute": ("metric",),
+    "against": ("metric",),
     "recover": ("metric", "feature"),
     "min_samples": ("metric", "feature", "detector", "guard", "absent"),
 }

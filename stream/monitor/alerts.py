@@ -145,9 +145,11 @@ def _bound(subject: Subject, transition: Transition, evidence: Evidence) -> str:
     over = f" over {duration(rule.window)}" if rule.window else ""
     bound = "" if transition.threshold is None else f" {side} {number(transition.threshold)}"
     if INTERVAL in (rule.drop, rule.rise):
-        bound = f" {side} it by more than 95 % intervals" if transition.state == "firing" else " apart from it"
+        how = "95 % intervals" if rule.against is None else "sampling explains"
+        bound = f" {side} it by more than {how}" if transition.state == "firing" else " apart from it"
     if is_change(rule) and transition.reference is not None:
-        over += f", compared with {number(transition.reference, transition.value)} at reference"
+        where = "at reference" if rule.against is None else "estimated of the same predictions without labels"
+        over += f", compared with {number(transition.reference, transition.value)} {where}"
     samples = f"({transition.samples:,} {counted(rule)})"
     what = _watched(subject)
     if transition.state == "firing":

@@ -19,7 +19,7 @@ from stream.monitor.guesses import Counts
 from stream.monitor.joint_course import JointCourse
 from stream.monitor.layout import Layout
 from stream.monitor.machine import TICK
-from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, widened
+from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS, Pane, Sums, counts_of, widened
 from stream.monitor.scores import EXACT, ScoreHistogram, encode
 from stream.monitor.segment_course import SegmentFeatures
 from stream.monitor.suspects import Counted
@@ -51,6 +51,8 @@ class Course:
         self._outcome_at = np.searchsorted(self.ticks, outcomes.tick)
         self.segmented: SegmentFeatures | None = None
         """Counts features of segments; None where none are kept."""
+        self.answers: Ints | None = None
+        """Of outcomes, what `Traffic.guesses` is of predictions; None where no rule asks."""
         self.suspects: Counted | None = None
         """Outcomes by the groups of their features."""
         self.joint: JointCourse | None = None
@@ -197,19 +199,14 @@ class Course:
 
     def guesses(self, window: Window, segment: int, picked: Ints) -> Iterator[Counts]:
         """The scores of all predictions of a segment at the end of some of the ticks; one object, that grows."""
+        rows = self._inside(self.traffic.pane, self.traffic.segments, window, segment)
         held = window.sums.guesses.get(segment)
-        counts = Counts() if held is None else held.copy()
-        keys, at = self.traffic.guesses, None
-        if keys is not None:
-            rows = self._inside(self.traffic.pane, self.traffic.segments, window, segment)
-            keys, at = (keys, self._traffic_at) if rows is None else (keys[rows], self._traffic_at[rows])
-        done = 0
-        for tick in picked.tolist():
-            if keys is not None and at is not None:
-                end = int(np.searchsorted(at, tick, side="right"))
-                counts.add(_counted(keys[done:end]))
-                done = end
-            yield counts
+        return _growing(held, self.traffic.guesses, self._traffic_at, rows, picked)
+
+    def answered(self, window: Window, segment: int, picked: Ints) -> Iterator[Counts]:
+        """The same of predictions whose labels have come."""
+        rows = self._inside(self.outcomes.pane, self.outcomes.segments, window, segment)
+        return _growing(window.sums.answers.get(segment), self.answers, self._outcome_at, rows, picked)
 
     def _inside(self, pane: Ints, segments: Ints, window: Window, segment: int) -> Flags | None:
         """Rows in a window and a segment; None: all of them."""
@@ -250,7 +247,7 @@ class Course:
             touched.setdefault(pane, set()).add(segment)
             if traffic.guesses is not None:
                 keys = _counted(traffic.guesses if len(rows) == len(traffic) else traffic.guesses[rows])
-                guesses.add([sums.guessed(segment) for sums in targets.of(pane)], keys)
+                guesses.add([counts_of(sums.guesses, segment) for sums in targets.of(pane)], keys)
             if segment:
                 if self.segmented is not None and self._cells:
                     self.segmented.add(targets.of(pane), segment, traffic.cells[rows], self._cells)
@@ -281,6 +278,8 @@ class Course:
                 sums.tally = widened(sums.tally, segment + 1, layout.width)
                 sums.tally[segment] += added
             _add_scores(held, segment, self._scores_of(rows))
+            if self.answers is not None:
+                guesses.add([counts_of(sums.answers, segment) for sums in held], _counted(self.answers[rows]))
             if segment == 0:
                 delays = serving.delays(layout, outcomes, rows)
                 for sums in held:
@@ -345,6 +344,20 @@ def _add_scores(sums: list[Sums], segment: int, scores: list[Scored]) -> None:
             part.add_codes(codes, positive, weight)
             for histogram in histograms:
                 histogram.merge(part)
+
+
+def _growing(held: Counts | None, keys: Ints | None, at: Ints, rows: Flags | None, picked: Ints) -> Iterator[Counts]:
+    """What is counted at the end of some ticks, where some rows' keys are added to what is held; one object."""
+    counts = Counts() if held is None else held.copy()
+    if keys is not None and rows is not None:
+        keys, at = keys[rows], at[rows]
+    done = 0
+    for tick in picked.tolist():
+        if keys is not None:
+            end = int(np.searchsorted(at, tick, side="right"))
+            counts.add(_counted(keys[done:end]))
+            done = end
+        yield counts
 
 
 def _counted(keys: Ints) -> Ints:

@@ -15,6 +15,7 @@ from scipy import special
 from stream.config import HOUR, MINUTE, Rule
 from stream.events import Task
 from stream.monitor.asked import is_joint
+from stream.monitor.change import INTERVAL
 from stream.monitor.reference import Feature, Numeric, Reference
 from stream.monitor.watch import FEATURE_SIGNAL, MIN_DRIFT_SAMPLES, PREDICTION
 
@@ -96,7 +97,10 @@ def applied(rule: Rule, segments: Iterable[str], features: Iterable[str]) -> lis
 
 
 def fitted(rule: Rule, feature: str | None, reference: Reference | None) -> Rule:
-    """The rule as it holds for one feature: a bound on PSI that says no `min_samples` gets what its bins call for."""
+    """The rule as it holds for one feature: a bound on PSI that says no `min_samples` gets what its bins call for, and
+    a comparison with the estimate that has no bounds looks to both sides."""
+    if rule.against is not None and rule.drop is None and rule.rise is None:
+        return msgspec.structs.replace(rule, drop=INTERVAL, rise=INTERVAL)
     if rule.test != "psi" or rule.min_samples is not None or rule.above is None or reference is None:
         return rule
     known = next((each for each in reference.monitored if each.name == feature), None)

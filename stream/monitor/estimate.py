@@ -50,6 +50,15 @@ class Curve(Struct, frozen=True):
 
     scores: Floats
     shares: Floats
+    trials: Floats = field(default_factory=lambda: np.empty(0))
+    """Outcomes at each point; none where an earlier version has stored it."""
+
+    def blocks(self, positions: Floats) -> tuple[Ints, Floats]:
+        """By position the block of points with one share that it lies in, and how many outcomes each block has."""
+        starts = np.flatnonzero(np.diff(self.shares, prepend=-1.0))
+        point = np.clip(np.searchsorted(self.scores, positions, side="right") - 1, 0, len(self.scores) - 1)
+        trials = np.add.reduceat(self.trials, starts) if len(self.trials) else np.zeros(len(starts))
+        return np.searchsorted(starts, point, side="right") - 1, trials
 
 
 class StoredEstimator(Struct):
@@ -98,8 +107,7 @@ class Estimator:
         before = len(self.grid.values)
         keys = self._places(scores, usable, new=True)
         self.changed = self.changed or len(self.grid.values) != before
-        codes = layout.positive if layout.task == "binary" else np.arange(scores.shape[1])
-        keys += key(codes, predicted.astype(np.int64)[:, None], 0)
+        keys += _coded(layout, scores, predicted)
         return keys if usable is None else np.where(usable, keys, -1)
 
     def placed(self, ticks: Ints, cells: Ints, skipped: int, normal: Normal) -> Ints:
@@ -112,6 +120,17 @@ class Estimator:
         places = self.losses.places(ticks, cells, skipped)
         self.losses.remember(cells, normal.collected, version)
         return places
+
+    def answered(self, outcomes: Outcomes, layout: Layout | None) -> Ints | None:
+        """As `guessed`, of predictions whose labels have come."""
+        if layout is None or not len(outcomes):
+            return None
+        scores = outcomes.scores
+        if layout.task == "regression":
+            return np.where(np.isnan(scores), -1.0, scores).astype(np.int64)
+        usable = _usable(scores)
+        keys = self._places(scores, usable) + _coded(layout, scores, outcomes.predicted)
+        return keys if usable is None else np.where(usable, keys, -1)
 
     def renew(self) -> None:
         """The reference is taken anew: what losses depend on was told by its bins."""
@@ -174,6 +193,12 @@ class Estimator:
         return known[1]
 
 
+def _coded(layout: Layout, scores: Floats, predicted: Floats) -> Ints:
+    """The part of keys that is not places."""
+    codes = layout.positive if layout.task == "binary" else np.arange(scores.shape[1])
+    return key(codes, predicted.astype(np.int64)[:, None], 0)
+
+
 def _usable(scores: Floats) -> npt.NDArray[np.bool_] | None:
     """Which scores are probabilities; None: all of them."""
     if scores.min() >= 0.0 and scores.max() <= 1.0:
@@ -198,7 +223,7 @@ def fitted(outcomes: Counts, grid: Grid) -> dict[int, Curve]:
         seen = np.flatnonzero(trials)
         seen = seen[np.argsort(positions[seen], kind="stable")]
         shares = isotonic(hits[seen].astype(np.int64), trials[seen].astype(np.int64))
-        curves[code] = Curve(positions[seen], shares)
+        curves[code] = Curve(positions[seen], shares, trials[seen].astype(np.float64))
     return curves if mixed else {}
 
 
@@ -212,6 +237,7 @@ class Expected:
         self.matrix = np.zeros((layout.classes, layout.classes))
         """Expected outcomes by truth (rows) and prediction (columns)."""
         self._scored: dict[int, tuple[Ints, Ints, Ints]] = {}
+        self._own: list[tuple[Curve, Ints, Ints]] = []
         predicted = np.zeros(layout.classes, np.int64)
         for code in np.unique(taken.code).tolist():
             rows = taken.code == code
@@ -227,6 +253,8 @@ class Expected:
             np.add.at(right, answer, counts * shares[place])
             self.matrix[code] = right * _UNIT
             self._scored[code] = place, counts, shares[place]
+            mine = slice(None) if layout.task == "binary" else answer == code
+            self._own.append((estimator.curves[code], place[mine], counts[mine]))
         self.samples = int(predicted.sum())
         """Predictions with scores."""
         if layout.task == "binary":
@@ -257,6 +285,21 @@ class Expected:
         read = list(self._ranks.values())
         values = [each[number] for each in read]
         return confusion.mean(values, [each[2] if subject.form == "weighted" else 1.0 for each in read])
+
+    @cached_property
+    def support(self) -> float:
+        """How many outcomes of the same mix of scores would say as much as those that calibrated them."""
+        positions, parts_of = self._grid.positions, list[float]()
+        for curve, place, counts in self._own:
+            block, trials = curve.blocks(positions[place])
+            shares = np.bincount(block, counts, len(trials)) / max(self.samples, 1)
+            used = shares > 0.0
+            parts_of += (shares[used] ** 2 / np.where(trials[used] > 0.0, trials[used], 1e-9)).tolist()
+        return 1.0 / sum(parts_of) if parts_of else 0.0
+
+    def spread(self, name: str) -> float:
+        """Half of the 95 % interval of one outcome that is usual; 0: shares of outcomes tell it themselves."""
+        return 0.0
 
     @cached_property
     def _ranks(self) -> dict[int, tuple[float, float, float]]:
@@ -324,8 +367,17 @@ def check(name: str, task: Task) -> None:
     """Raises ValueError unless a metric (without ESTIMATED) is estimated for models of the task."""
     metricnames.check_metric(name, task)
     if not _estimable(name):
-        known = ", ".join(ESTIMATED + each for each in names(task))
-        raise ValueError(f'found "{ESTIMATED}{name}", which is not estimated without labels, expected one of: {known}')
+        would = ", ".join(ESTIMATED + each for each in names(task))
+        raise ValueError(f'found "{ESTIMATED}{name}", which is not estimated without labels, expected one of: {would}')
+
+
+def known(name: str, task: Task) -> bool:
+    """Whether a metric is estimated for models of the task."""
+    try:
+        check(name, task)
+    except ValueError:
+        return False
+    return True
 
 
 def _estimable(name: str) -> bool:

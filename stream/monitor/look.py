@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from stream.config import Rule
 from stream.events import Explanation, FeatureShare, Prediction, SegmentShare, Span
-from stream.monitor import change, drift, explain, fairness, quality, values
+from stream.monitor import apart, change, drift, explain, fairness, quality, values
 from stream.monitor.alerts import Evidence
 from stream.monitor.change import Bounds, Spread, is_change
 from stream.monitor.columns import Floats, Ints, Outcomes
@@ -75,6 +75,7 @@ class Look:
         self._distances: dict[tuple[int, str], Floats] = {}
         self._expected: dict[tuple[int, int], list[Expected | ExpectedLosses]] = {}
         self._joint: dict[int, Seen] = {}
+        self._answered: dict[tuple[int, int], list[Expected | ExpectedLosses]] = {}
         self._explained: dict[tuple[int, int, str | None], Explanation] = {}
 
     @property
@@ -108,6 +109,8 @@ class Look:
             return None
         if watch.rule.attribute is not None:
             return self._gap(watch, name, watch.rule.attribute)
+        if watch.rule.against is not None:
+            return self._apart(watch, name, segment)
         if name.startswith(ESTIMATED):
             return self._estimated(watch, name.removeprefix(ESTIMATED), segment)
         if name not in METRICS:
@@ -169,6 +172,34 @@ class Look:
     def _reaches_back(self, watch: Watch) -> bool:
         """Whether the window takes in predictions of the time before the reference was taken anew."""
         return self.m.windows[watch.window].first * self.m.spec.pane < self.m.baseline.since
+
+    def _apart(self, watch: Watch, name: str, segment: int) -> Seen | None:
+        """What a rule sees that compares a metric with its estimate, at the ticks at which drift is judged: values are
+        undefined where the two are not of the same."""
+        m, at = self.m, self._drift_ticks
+        if m.layout is None or not m.estimator.ready or not len(at):
+            return None
+        key, window, tallies = (watch.window, segment), m.windows[watch.window], self.tallies(watch.window, segment)
+        if key not in self._answered:
+            counted = self.course.answered(window, segment, at)
+            self._answered[key] = [expected(counts, m.estimator, m.layout) for counts in counted]
+        found, rows = self._answered[key], tallies[at]
+        observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
+        estimates = np.array([each.value(name, m.classes.names) for each in found], np.float64)
+        same = [apart.comparable(each, tally) for each, tally in zip(found, rows, strict=True)]
+        part = Seen(self.course.ends[at], observed[at], samples[at])
+
+        def pair(row: int) -> apart.Pair:
+            value = float(part.values[row])
+            mine = values.interval(name, self.names, rows[row], value, int(part.samples[row]))
+            return apart.Pair(name, value, mine, float(estimates[row]), found[row])
+
+        rule, normal = watch.rule, np.where(same, estimates, np.nan)
+        bounded = _bounded(rule, part, normal, lambda row: apart.intervals(pair(row), apart.SURETY))
+        if bounded.bounds is not None and rule.recover is None:
+            back = change.bounds(rule, part.values, normal, lambda row: apart.intervals(pair(row), apart.RELEASE))
+            bounded.bounds.recover_above, bounded.bounds.recover_below = back.above, back.below
+        return bounded
 
     def _estimated(self, watch: Watch, name: str, segment: int) -> Seen | None:
         """What is estimated of a metric without labels, at the ticks at which drift is judged."""

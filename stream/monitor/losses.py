@@ -107,6 +107,10 @@ class StoredLosses(Struct):
     fitted: int = 0
     means: Floats = field(default_factory=lambda: np.empty((0, 0)))
     """Shape (ESTIMATED, 1 + STEPS): mean losses, of `rmse` mean squares; empty while too little is known."""
+    counts: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    """Shape (1 + STEPS,): outcomes behind the means; of row 0 all of them."""
+    spreads: Floats = field(default_factory=lambda: np.empty(0))
+    """Shape (ESTIMATED,): half the width that a 95 % interval would have of one outcome."""
 
 
 class Losses:
@@ -123,6 +127,11 @@ class Losses:
     def version(self) -> str | None:
         """The reference that it was made for; None before that is there."""
         return self._s.version
+
+    @property
+    def fitted(self) -> StoredLosses:
+        """Means, counts and spreads as they were taken last."""
+        return self._s
 
     @property
     def means(self) -> Floats:
@@ -228,7 +237,10 @@ class Losses:
             return False
         if s.scale is None and features is not None and features.reference.version == s.version:
             self._fit(layout, features, LEAST if at_once or known >= TICKETS else ENOUGH)
-        s.fitted, s.means = known, _means(layout, s.old + s.young)
+        both = s.old + s.young
+        s.fitted, s.means, s.counts = known, _means(layout, both), both[:, OUTCOMES].copy()
+        s.counts[0] = known
+        s.spreads = _spreads(layout, both.sum(axis=0))
         young = int(s.young[:, OUTCOMES].sum())
         if young >= KEPT:
             s.old, s.young, s.fitted = s.young, np.zeros_like(s.young), young
@@ -256,7 +268,7 @@ class ExpectedLosses:
     def __init__(self, places: Counts, losses: Losses) -> None:
         state = places.state()
         rows, counts = losses.rows(state.keys), state.counts
-        self._means = losses.means
+        self._means, self._losses = losses.means, losses.fitted
         counted = np.bincount(rows[rows >= 0], counts[rows >= 0], 1 + STEPS)
         self._counts = counted
         self.samples = int(counted.sum())
@@ -273,6 +285,30 @@ class ExpectedLosses:
             return math.nan
         mean = float(self._counts @ self._means[ESTIMATED.index(name)]) / self.samples
         return math.sqrt(mean) if name == "rmse" else mean
+
+    @property
+    def support(self) -> float:
+        """How many outcomes of the same mix of steps would say as much as those that the means were taken of."""
+        used = self._counts > 0
+        if not self.known or not used.any() or len(self._losses.counts) != len(used):
+            return 0.0
+        shares = self._counts[used] / self.samples
+        return float(1.0 / (shares**2 / np.maximum(self._losses.counts[used], 1e-9)).sum())
+
+    def spread(self, name: str) -> float:
+        """Half of the 95 % interval of one outcome that is usual; NaN where it is not known."""
+        return float(self._losses.spreads[ESTIMATED.index(name)])
+
+
+def _spreads(layout: Layout, tally: Ints) -> Floats:
+    """As `StoredLosses.spreads`, from the tally of all outcomes; NaN where it is not known."""
+    found = np.full(len(ESTIMATED), np.nan)
+    for row, name in enumerate(ESTIMATED):
+        bounds = performance.interval(layout, tally, name)
+        if bounds is not None:
+            middle = float(performance.evaluate(layout, tally, name)[0])
+            found[row] = max(middle - bounds[0], bounds[1] - middle) * math.sqrt(float(tally[OUTCOMES]))
+    return found
 
 
 def _means(layout: Layout, tallies: Ints) -> Floats:

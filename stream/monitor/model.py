@@ -202,7 +202,7 @@ class ModelMonitor:
         self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
         self.join.recode(old, turn.task, self.classes.vocabulary)
         for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
-            sums.tally, sums.scores, sums.guesses = np.zeros((1, 0), np.int64), {}, {}
+            sums.tally, sums.scores, sums.guesses, sums.answers = np.zeros((1, 0), np.int64), {}, {}, {}
             sums.serving.forget_classes()
         self.baseline.restart()
         self.suspects.restart()
@@ -386,6 +386,8 @@ class ModelMonitor:
         if self.task == "regression":
             outcomes.scores = self.join.placed(joined.slots)
         course = Course(traffic, outcomes, self.layout, self.normal.width, observed.tick)
+        if self.watches.answered:
+            course.answers = self.estimator.answered(outcomes, self.layout)
         self.estimator.learn(outcomes, self.layout, course.sums)  # after their predictions, which give places
         course.suspects = self.suspects.meet(outcomes, self.join.marked(joined.slots), self.task)
         flaws = self.normal.flaws if self.spec.segments else None

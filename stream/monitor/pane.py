@@ -29,6 +29,14 @@ Scores = dict[int, list[ScoreHistogram]]
 """By segment code: one histogram per class (binary: one, of the positive class)."""
 
 
+def counts_of(by_segment: dict[int, Counts], segment: int) -> Counts:
+    """The counts of a segment, made on first use."""
+    known = by_segment.get(segment)
+    if known is None:
+        known = by_segment[segment] = Counts()
+    return known
+
+
 def widened(array: Ints, rows: int, columns: int) -> Ints:
     """The array with at least that many rows and columns, new cells zero."""
     have_rows, have_columns = array.shape
@@ -59,6 +67,8 @@ class Sums(Struct):
     """Shape (WIDTH,) of `embedding.py`: all features together, where a rule asks for it."""
     by_segment: BySegment = field(default_factory=dict)
     """Histograms of features by segment, where a rule asks for them."""
+    answers: dict[int, Counts] = field(default_factory=dict)
+    """As `guesses`, of predictions whose labels have come; kept where a rule compares the two, see `apart.py`."""
 
     def add(self, other: Sums) -> None:
         """Adds another sum to this one."""
@@ -95,7 +105,9 @@ class Sums(Struct):
         rows, columns = other.flaws.shape
         self.flaws[:rows, :columns] += sign * other.flaws
         for segment, counts in other.guesses.items():
-            self.guessed(segment).merge(counts, sign)
+            counts_of(self.guesses, segment).merge(counts, sign)
+        for segment, counts in other.answers.items():
+            counts_of(self.answers, segment).merge(counts, sign)
         merge(self.by_segment, other.by_segment, sign)
 
     def histograms(self, segment: int, classes: int) -> list[ScoreHistogram]:
@@ -103,13 +115,6 @@ class Sums(Struct):
         known = self.scores.setdefault(segment, [])
         while len(known) < classes:
             known.append(ScoreHistogram())
-        return known
-
-    def guessed(self, segment: int) -> Counts:
-        """The scores of a segment's predictions, made on first use."""
-        known = self.guesses.get(segment)
-        if known is None:
-            known = self.guesses[segment] = Counts()
         return known
 
     def forget_features(self) -> None:

@@ -79,6 +79,7 @@ class StoredPane(Struct):
     suspects: Small = field(default_factory=nothing)
     joint: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     by_segment: BySegment = field(default_factory=dict)
+    answers: dict[int, Counted] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pane: Pane) -> StoredPane:
@@ -86,20 +87,25 @@ class StoredPane(Struct):
         sums = pane.sums
         scores = {segment: [one.to_state() for one in each] for segment, each in sums.scores.items()}
         parts = sums.traffic, sums.tally, sums.features, sums.latency
-        guesses = {segment: counts.state() for segment, counts in sums.guesses.items()}
+        guesses, answers = (
+            {segment: counts.state() for segment, counts in each.items()} for each in (sums.guesses, sums.answers)
+        )
         told = pane.version, pane.stale, pane.final
         return cls(
             *(pane.index, *parts, scores, *told, guesses, sums.serving, sums.flaws, pane.suspects),
             joint=sums.joint,
             by_segment=sums.by_segment,
+            answers=answers,
         )
 
     def pane(self) -> Pane:
         """The pane as it was."""
         scores = {segment: [ScoreHistogram.from_state(one) for one in each] for segment, each in self.scores.items()}
-        guesses = {segment: Counts(counted) for segment, counted in self.guesses.items()}
+        guesses, answers = (
+            {segment: Counts(counted) for segment, counted in each.items()} for each in (self.guesses, self.answers)
+        )
         parts = self.traffic, self.tally, self.features, self.latency
-        sums = Sums(*parts, scores, guesses, self.serving, self.flaws, self.joint, self.by_segment)
+        sums = Sums(*parts, scores, guesses, self.serving, self.flaws, self.joint, self.by_segment, answers)
         return Pane(self.index, sums, self.version, self.stale, self.final, self.suspects)
 
 

@@ -171,7 +171,8 @@ def kind(rule: Rule) -> AlertKind:
         watched = METRICS.get(rule.metric)
         if watched is not None:
             return watched.kind
-        return "estimated_performance" if rule.metric.startswith(ESTIMATED) else "performance"
+        estimated = rule.metric.startswith(ESTIMATED) or rule.against is not None
+        return "estimated_performance" if estimated else "performance"
     return "prediction_drift" if rule.feature == PREDICTION else "data_drift"
 
 

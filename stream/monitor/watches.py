@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
 
-LATER = ("drop", "rise", "all", "any", "attribute")
+LATER = ("drop", "rise", "all", "any", "attribute", "against")
 """Keys of rules that earlier versions did not know: a rule without them keeps its state when it is read by this one."""
 
 NO_PERFORMANCE = (
@@ -100,6 +100,8 @@ class Watches:
         self._stored: dict[tuple[str, str, str | None], WatchState] = {}
         self._loads: Callable[[bytes], Any] | None = None
         self.last_cell = -1
+        self.answered = any(rule.against is not None for rule in spec.rules or ())
+        """Whether a rule compares outcomes with what was estimated of them."""
 
     @property
     def all(self) -> list[Watch]:
@@ -129,7 +131,7 @@ class Watches:
         self._composites, self._plan = composites(self._list), planned(self._list)
         self._note_due()
         unknown = m.normal.reference is not None and not m.baseline.complete
-        if unknown and any(is_change(rule) and rule.feature is None for rule in listed):
+        if unknown and any(is_change(rule) and rule.feature is None and rule.against is None for rule in listed):
             m.notes = [*(note for note in m.notes if note != NO_PERFORMANCE), NO_PERFORMANCE]
 
     @staticmethod

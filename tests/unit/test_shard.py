@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
-from stream.monitor import estimate, joint_drift, loss_scale, losses, segment_drift
+from stream.monitor import apart, estimate, joint_drift, loss_scale, losses, segment_drift
 from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts
@@ -59,6 +59,8 @@ RULES = (
     Rule(name="odds", metric="equalized_odds_ratio", attribute="country", below=0.9, window=60.0, min_samples=3),
     Rule(name="worth", metric="business_value", below=0.5, window=60.0, segment="country=*", min_samples=10),
     Rule(name="worth-less", metric="business_value", drop="interval", window=60.0, min_samples=10),
+    Rule(name="off", metric="accuracy", against="estimate", window=60.0, segment="*", min_samples=5),
+    Rule(name="far-off", metric="f1", against="estimate", drop=0.02, rise=0.02, recover=0.01, min_samples=5),
     Rule(name="adwin", detector="river.drift.ADWIN", signal="loss", params={"delta": 0.1}),
     Rule(name="hinkley", detector="river.drift.PageHinkley", signal="feature:amount", params={"threshold": 10}),
     Rule(name="error-guard", guard="error_rate", false_alarms=1000),
@@ -93,7 +95,10 @@ REGRESSION = Model(
     windows=(60.0,),
     segments=("country",),
     reference=Reference(first=4),
-    rules=(Rule(name="expected-mae", metric="estimated_mae", above=0.58, segment="*", min_samples=1),),
+    rules=(
+        Rule(name="expected-mae", metric="estimated_mae", above=0.58, segment="*", min_samples=1),
+        Rule(name="mae-off", metric="mae", against="estimate", segment="*", min_samples=2),
+    ),
 )
 CONFIG = Config(models={"m": MODEL, "r": REGRESSION}, limits=Limits(segments=5))
 
@@ -193,6 +198,9 @@ def calibrated_early() -> Iterator[None]:
     """A short stream has estimates, too, and all features are compared together."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(estimate, "LEAST", 20)
+        patch.setattr(apart, "SUPPORT", 5.0)
+        patch.setattr(apart, "SURETY", 0.5)
+        patch.setattr(apart, "RELEASE", 0.4)
         patch.setattr(losses, "LEAST", 3)
         patch.setattr(losses, "ENOUGH", 6)
         patch.setattr(loss_scale, "ALPHA", 0.9)
