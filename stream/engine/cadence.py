@@ -12,18 +12,18 @@ SHARE = 0.05
 URGENT_SHARE = 0.4
 """The same while alerts wait: a storm of alerts must not stop the worker either."""
 
-_WEIGHT = 0.3
-"""Of the newest cost in the running mean."""
-
 
 class Cadence:
-    """The interval of one worker, from what its checkpoints cost.
+    """The interval of one worker, from what the last checkpoint of each partition has cost: the time after it pays for
+    it, so a large one after a backlog is no reason to wait long after the next.
 
     >>> cadence = Cadence(every=0.5)
     >>> cadence.interval()
     0.5
     >>> cadence.spent(0, seconds=0.1); cadence.interval()
     2.0
+    >>> cadence.spent(0, seconds=0.01); cadence.interval()
+    0.5
     """
 
     def __init__(self, every: float) -> None:
@@ -32,8 +32,7 @@ class Cadence:
 
     def spent(self, partition: int, seconds: float) -> None:
         """One checkpoint of a partition has cost `seconds` of processor time."""
-        before = self._cost.get(partition, seconds)
-        self._cost[partition] = before + _WEIGHT * (seconds - before)
+        self._cost[partition] = seconds
 
     def forget(self, partition: int) -> None:
         """The partition went to another worker."""

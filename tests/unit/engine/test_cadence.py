@@ -1,4 +1,4 @@
-"""Checkpoints use a tenth of the worker's time at most."""
+"""Checkpoints use a twentieth of the worker's time at most."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def test_the_share_holds_for_any_cost(every: float, costs: dict[int, float]) -> 
     assert interval >= every
     assert sum(costs.values()) <= SHARE * interval * (1 + 1e-9)
     assert cadence.interval(urgent=True) <= every
+
+
+@given(st.floats(0.1, 5), st.lists(st.floats(0, 10), min_size=1))
+def test_the_time_after_a_checkpoint_pays_for_it(every: float, costs: list[float]) -> None:
+    cadence, passed = Cadence(every), 0.0
+    for seconds in costs:
+        cadence.spent(0, seconds)
+        passed += cadence.interval()
+    assert sum(costs) <= SHARE * passed * (1 + 1e-9)
+    cadence.spent(0, 0.0)
+    assert cadence.interval() == every, "a backlog is over"
 
 
 def test_an_alert_does_not_wait_and_a_storm_of_them_does_not_stop_the_worker() -> None:
