@@ -133,9 +133,13 @@ class Inbox:
     def ready(self, buffered: Mapping[Side, int], load: Load) -> bool:
         """Whether `next_records` would give any."""
         now = time.monotonic()
-        return any(
-            self._goes(side, now) and not flow.far_ahead(side, self.sides, buffered, load, now) for side in SIDES
-        )
+        return any(self._goes(side, now) for side in self._due(buffered, load, now))
+
+    def _due(self, buffered: Mapping[Side, int], load: Load, now: float) -> list[Side]:
+        """The sides of which something may be applied: none while the worker has too much that is not saved."""
+        if load.unsaved >= flow.UNSAVED_RECORDS:
+            return []
+        return [side for side in SIDES if not flow.far_ahead(side, self.sides, buffered, load, now)]
 
     def _goes(self, side: Side, now: float) -> bool:
         slices = self._slices[side]
@@ -146,8 +150,8 @@ class Inbox:
     ) -> dict[Side, list[Record]]:
         """Takes out what is to be applied next, at most so many of each side; `buffered` wait in the shard."""
         now = time.monotonic()
-        sides = [side for side in SIDES if not flow.far_ahead(side, self.sides, buffered, load, now)]
-        return {side: self._next_of(side, most(side), now) for side in sides if self._goes(side, now)}
+        due = self._due(buffered, load, now)
+        return {side: self._next_of(side, most(side), now) for side in due if self._goes(side, now)}
 
     def _next_of(self, side: Side, most: int, now: float) -> list[Record]:
         slices, state = self._slices[side], self.sides[side]
