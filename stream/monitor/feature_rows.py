@@ -89,18 +89,31 @@ def with_rows(record: type[R], row: type[FeatureRow]) -> type[R]:
     return cast(type[R], msgspec.defstruct(record.__name__, fields, gc=False))
 
 
-def parts(rows: Sequence[FeatureRow]) -> Iterator[dict[str, Sequence[Scalar | UnsetType]]]:
-    """The columns of rows of one type, `BATCH` rows at a time (more would leave the cache); UNSET where a row lacks
-    a feature.
+class Part(Struct, frozen=True):
+    """Rows of one type as columns."""
+
+    at: slice
+    """Their places among all rows."""
+    columns: Mapping[str, Sequence[Scalar | UnsetType]]
+
+    def column(self, name: str) -> Sequence[Scalar | UnsetType]:
+        """The values of one feature, UNSET where a row has none."""
+        return self.columns.get(name) or (UNSET,) * (self.at.stop - self.at.start)
+
+
+def parts(rows: Sequence[FeatureRow]) -> Iterator[Part]:
+    """Rows of one type, at least one, as columns, `BATCH` rows at a time: more would leave the cache.
 
     >>> kind = row_type(["a", "b"])
-    >>> list(parts([msgspec.json.decode(text, type=kind) for text in ('{"a": "x"}', '{"b": 2.5, "a": null}')]))
-    [{'a': ('x', None), 'b': (UNSET, 2.5)}]
+    >>> [part] = parts([msgspec.json.decode(text, type=kind) for text in ('{"a": "x"}', '{"b": 2.5, "a": null}')])
+    >>> part.at, part.column("a"), part.column("b"), part.column("c")
+    (slice(0, 2, None), ('x', None), (UNSET, 2.5), (UNSET, UNSET))
     """
     names = list(type(rows[0]).slots)
     for start in range(0, len(rows), BATCH):
-        columns = zip(*map(astuple, rows[start : start + BATCH]), strict=True)
-        yield dict(zip(names, columns, strict=True))
+        some = rows[start : start + BATCH]
+        columns = zip(*map(astuple, some), strict=True)
+        yield Part(slice(start, start + len(some)), dict(zip(names, columns, strict=True)))
 
 
 def plain(features: Mapping[str, Scalar] | FeatureRow | None) -> dict[str, Scalar] | None:

@@ -21,7 +21,7 @@ from stream.events import Scalar
 from stream.monitor.blocks import Block, Shape, blocks
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.feature_rows import FeatureRow, parts
-from stream.monitor.readers import Categories, Numbers, Part, Rows, reader
+from stream.monitor.readers import Categories, Numbers, Rows, reader
 from stream.monitor.reference import Categorical, Numeric, Reference
 
 Row: TypeAlias = Mapping[str, Scalar] | FeatureRow | None
@@ -114,18 +114,13 @@ class FeatureLayout:
 
     def _read_slots(self, rows: Sequence[FeatureRow], index: Ints, at: slice | Ints) -> None:
         """Writes the columns of rows in slots to their places."""
+        values, absent = self._numbers.room(len(rows))
         codes: list[list[int]] = [[] for _ in self._categories]
-
-        def found() -> Iterator[tuple[slice, Part]]:
-            start = 0
-            for part in parts(rows):
-                size = len(next(iter(part.values())))
-                for known, (_, categories) in zip(codes, self._categories, strict=True):
-                    known.extend(categories.of_part(part, size))
-                yield slice(start, start + size), part
-                start += size
-
-        self._put_numbers(self._numbers.of_parts(found(), len(rows)), index, at)
+        for part in parts(rows):
+            self._numbers.fill(part, values, absent)
+            for known, (_, categories) in zip(codes, self._categories, strict=True):
+                known.extend(categories.of_part(part))
+        self._put_numbers(self._numbers.place(values, absent), index, at)
         for (row, _), column in zip(self._categories, codes, strict=True):
             index[row, at] = column
 

@@ -12,7 +12,7 @@ lists by `numpy.array` 213, `array.array` 202, `numpy.fromiter` 167, `struct` 71
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import starmap
 from operator import itemgetter
 from struct import Struct as Packing
@@ -28,7 +28,7 @@ from msgspec import UNSET, UnsetType
 from stream.events import Scalar
 from stream.monitor.blocks import Block
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.feature_rows import BATCH
+from stream.monitor.feature_rows import BATCH, Part
 from stream.monitor.grid import Grid
 from stream.monitor.reference import Categorical, Numeric, spoken
 
@@ -36,9 +36,6 @@ _NOT_A_NUMBER = (packing_error, TypeError, OverflowError, ValueError)
 """What converting something that is not a number to a float raises."""
 
 _SCALARS = (str, float, int, NoneType)
-
-Part: TypeAlias = Mapping[str, Sequence[Scalar | UnsetType]]
-"""Features of events as columns."""
 
 Rows: TypeAlias = Sequence[Mapping[str, Scalar]]
 """Features of events as dictionaries."""
@@ -61,8 +58,7 @@ class Numbers:
 
     def of_rows(self, rows: Rows) -> tuple[Ints, bool]:
         """Columns, shape (F, n), and whether every row surely has every feature."""
-        values = np.empty((len(self._names), len(rows)))
-        absent = np.zeros(values.shape, dtype=np.bool_)
+        values, absent = self.room(len(rows))
         complete = True
         for start in range(0, len(rows), BATCH):
             part = slice(start, start + BATCH)
@@ -71,28 +67,28 @@ class Numbers:
                 for number, name in enumerate(self._names):
                     values[number, part], absent[number, part] = _convert(self._access.column(name, rows[part]))
             complete = complete and bool(found)
-        return self._place(values, absent), complete
+        return self.place(values, absent), complete
 
-    def of_parts(self, parts: Iterable[tuple[slice, Part]], rows: int) -> Ints:
-        """Columns, shape (F, n), of rows that come as columns, with their places among the n rows."""
+    def room(self, rows: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """For the values of so many rows, shape (F, n), and which of them are absent: to be filled, then placed."""
         values = np.empty((len(self._names), rows))
-        absent = np.zeros(values.shape, dtype=np.bool_)
-        for at, part in parts:
-            size = at.stop - at.start
-            packed = Packing(f"{size}d").pack
-            for number, name in enumerate(self._names):
-                column = part.get(name) or (UNSET,) * size
-                try:
-                    values[number, at] = np.frombuffer(packed(*column))
-                except packing_error:
-                    found = [None if value is UNSET else value for value in column]
-                    values[number, at], absent[number, at] = _convert(found)
-        return self._place(values, absent)
+        return values, np.zeros(values.shape, dtype=np.bool_)
+
+    def fill(self, part: Part, values: Floats, absent: npt.NDArray[np.bool_]) -> None:
+        """Puts the values of a part of the rows where they belong."""
+        packed = Packing(f"{part.at.stop - part.at.start}d").pack
+        for number, name in enumerate(self._names):
+            column = part.column(name)
+            try:
+                values[number, part.at] = np.frombuffer(packed(*column))
+            except packing_error:
+                found = [None if value is UNSET else value for value in column]
+                values[number, part.at], absent[number, part.at] = _convert(found)
 
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n), of the only feature."""
         numbers, absent = (values, np.isnan(values)) if isinstance(values, np.ndarray) else _convert(values)
-        placed: Ints = self._place(numbers[None].copy(), absent[None])[0]
+        placed: Ints = self.place(numbers[None].copy(), absent[None])[0]
         return placed
 
     def _by_row(self, rows: Rows, values: Floats, absent: npt.NDArray[np.bool_]) -> bool | None:
@@ -120,7 +116,7 @@ class Numbers:
         values[:] = np.frombuffer(b"".join(packed)).reshape(len(rows), len(self._names)).T
         return all(name in rows[at] for at in bad for name in self._names)
 
-    def _place(self, values: Floats, absent: npt.NDArray[np.bool_]) -> Ints:
+    def place(self, values: Floats, absent: npt.NDArray[np.bool_]) -> Ints:
         """Columns, shape (F, n). Overwrites what is not finite in `values`."""
         bad = np.nonzero(~np.isfinite(values))
         if len(bad[0]) == 0:
@@ -149,10 +145,9 @@ class Categories:
         except (KeyError, TypeError):
             return self.of_values(self._access.column(self._name, rows)), False
 
-    def of_part(self, part: Part, size: int) -> list[int]:
-        """Columns of rows that come as columns."""
-        values = part.get(self._name)
-        return [self._code(UNSET)] * size if values is None else list(map(self._code, values))
+    def of_part(self, part: Part) -> list[int]:
+        """Columns, n of them."""
+        return list(map(self._code, part.column(self._name)))
 
     def of_values(self, values: Sequence[Scalar] | Floats) -> Ints:
         """Columns, shape (n)."""

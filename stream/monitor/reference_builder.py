@@ -125,7 +125,7 @@ class ReferenceBuilder:
         columns = self._columns
         fetched: Iterable[tuple[str, Sequence[Scalar | UnsetType]]]
         if issubclass(kind, FeatureRow):
-            fetched = next(parts(cast(Sequence[FeatureRow], rows))).items()
+            fetched = next(parts(cast(Sequence[FeatureRow], rows))).columns.items()
         else:
             alike = cast(Sequence[dict[str, Scalar]], rows)
             if len(columns) < 2 or set(map(len, alike)) != {len(columns)}:
