@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from stream.checkpoint.port import Store
 from stream.checkpoint.seal import Seal
 from stream.config import DAY, Config, Renewal
 from stream.configfile.renewalchecks import problems
+from stream.engine import shared
 from stream.engine.shared import Shared
 from stream.events import instant, seconds
 from stream.monitor.machine import tick_end
@@ -82,18 +82,13 @@ class Renewing:
         return self.shared.change(added)
 
     def _given(self, body: bytes, now: float) -> Given:
-        try:
-            asked = msgspec.json.decode(body, type=Asked)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+        asked = shared.asked(body, Asked)
         at = tick_end(now + AHEAD) if asked.at is UNSET else seconds(asked.at)
         if at < now:
             raise ValueError(f"at: found {instant(at)}, which is over: expected a time to come, or none for now")
         if asked.first is not None and asked.first < 1:
             raise ValueError(f"first: found {asked.first}, expected a number of predictions, at least 1")
-        wrong = problems(Renewal(asked.model, at, asked.first), self._config)
-        if wrong:
-            raise ValueError("; ".join(f"{key}: {words}" for key, words in wrong))
+        shared.refuse(problems(Renewal(asked.model, at, asked.first), self._config))
         return Given(asked.model, at, asked.first, asked.reason[:1000], now)
 
     def _hold(self, known: tuple[Given, ...]) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from stream.checkpoint.packing import pack, unpack
@@ -27,6 +28,20 @@ TRIES = 20
 
 Item = TypeVar("Item", bound=Struct)
 Answer = TypeVar("Answer")
+
+
+def asked(body: bytes, of: type[Item]) -> Item:
+    """What a request says. Raises ValueError where it says nothing of the kind."""
+    try:
+        return msgspec.json.decode(body, type=of)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def refuse(problems: Sequence[tuple[str, str]]) -> None:
+    """Raises ValueError with what is wrong with a request, if anything is: keys, or nothing, and words."""
+    if problems:
+        raise ValueError("; ".join(f"{key}: {words}" if key else words for key, words in problems))
 
 
 class Shared(Generic[Item]):

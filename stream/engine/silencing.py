@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import time
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType, field
 
 from stream.checkpoint.port import Store
@@ -13,6 +12,7 @@ from stream.checkpoint.seal import Seal
 from stream.config import DAY, Config, Silence
 from stream.configfile.durations import seconds as duration
 from stream.configfile.silencechecks import problems
+from stream.engine import shared
 from stream.engine.shared import Shared
 from stream.events import seconds
 from stream.monitor.silences import Silences
@@ -88,19 +88,14 @@ class Silencing:
         return self.shared.change(removed)
 
     def _given(self, body: bytes, now: float) -> Given:
-        try:
-            asked = msgspec.json.decode(body, type=Asked)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+        asked = shared.asked(body, Asked)
         if (asked.until is UNSET) == (asked.last is UNSET):
             raise ValueError("expected until (a time such as 2026-01-31T12:00:00Z) or for (a duration such as 2h)")
         until = now + duration(asked.last) if asked.last is not UNSET else 0.0
         if asked.until is not UNSET:
             until = seconds(asked.until)
         silence = Silence(asked.model, asked.rule, asked.segment, until, asked.reason[:1000])
-        wrong = problems(silence, self._config)
-        if wrong:
-            raise ValueError("; ".join(f"{key}: {words}" if key else words for key, words in wrong))
+        shared.refuse(problems(silence, self._config))
         where = silence.model, silence.rule, silence.segment
         return Given(secrets.token_hex(8), *where, until, silence.reason, now)
 
