@@ -11,12 +11,13 @@ import pytest
 from msgspec import structs
 
 from stream.config import Config, Model, Reference, Renewal, Rule
-from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.effects import Outgoing, StoredRecord
 from stream.profile import build
 from stream.shard import Shard
+from tests.unit import fed
+from tests.unit.fed import alerts, apply
 
 START, STEP, FIRST, CHANGE, COUNT = 1_700_000_000.0, 0.05, 1000, 2200, 4000
-BEHIND: frozenset[Side] = frozenset(("predictions",))
 TOGETHER = Rule(name="together", feature="*", test="mmd", below=1e-6, window=60.0)
 ALONE = (
     Rule(name="psi", feature="*", test="psi", above=0.1, window=60.0, min_samples=500),
@@ -60,20 +61,8 @@ def file_of(path: Path, rows: list[StoredRecord]) -> Path:
     return path
 
 
-def apply(shard: Shard, rows: list[StoredRecord], cut: int = COUNT) -> list[Outgoing]:
-    effects: list[Outgoing] = []
-    for start in range(0, len(rows), cut):
-        effects += shard.apply({"predictions": rows[start : start + cut]}, Clock(START + 1e6, BEHIND))
-    return effects
-
-
-def run(config: Config, cut: int = COUNT, references: Any = None) -> tuple[Shard, list[Outgoing]]:
-    shard = Shard(0, config, references)
-    return shard, [*apply(shard, records(), cut), *shard.finish()]
-
-
-def alerts(effects: list[Outgoing]) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(each.value) for each in effects if each.channel is Channel.ALERTS]
+def run(config: Config, cut: int | None = None, references: Any = None) -> tuple[Shard, list[Outgoing]]:
+    return fed.run(config, records(), cut, references)
 
 
 def test_a_change_of_the_relation_is_found_and_no_single_feature_shows_it() -> None:
@@ -102,16 +91,8 @@ def test_any_slicing_gives_the_same_bytes(cut: int) -> None:
 
 def test_a_restored_shard_goes_on_as_if_it_had_never_stopped() -> None:
     whole, effects = run(config())
-    seen, rows, shard = dict[int, Outgoing](), dict[str, bytes](), Shard(0, config())
-    for stop in range(600, COUNT + 600, 600):  # the first is in the middle of the reference
-        rest = records(shard.next["predictions"] or 0, stop)
-        seen |= {each.seq: each for each in apply(shard, rest)}
-        delta = shard.delta()
-        rows = {key: content for key, content in (rows | delta.put).items() if key not in delta.delete}
-        shard = Shard.restore(0, config(), sorted(rows.items()))
-    apply(shard, records(shard.next["predictions"] or 0))
-    seen |= {each.seq: each for each in shard.finish()}
-    assert alerts(list(seen.values())) == alerts(effects)
+    shard, same = fed.restarted(config(), records, COUNT, 600)  # the first is in the middle of the reference
+    assert alerts(same) == alerts(effects)
     assert shard.view() == whole.view()
 
 
