@@ -21,6 +21,9 @@ WORKER_RECORDS = 100_000
 BUFFERED_RECORDS = 30_000
 """Records that wait in a shard for the other topic, before the topic ahead is paused."""
 
+ENOUGH = 10_000
+"""Records of a side in the shard that wait for the other side, from which on more of it can wait in the inbox."""
+
 UNSAVED_RECORDS = 500_000
 """Records applied since the last checkpoint, per worker: bounds memory while the store is away."""
 
@@ -119,10 +122,6 @@ def too_new(asked: float, other: SideState, now: float) -> bool:
     where they come all the time and from another broker, its answers would always be older.
     """
     return other.caught_up and other.asked < asked and _may_answer(other, now)
-
-
-ENOUGH = 10_000
-"""Records of a side in the shard that wait for the other side, from which on more of it can wait in the inbox."""
 
 
 def far_ahead(

@@ -434,12 +434,17 @@ class Join:
             hashes(ids),
         )
         self.pending.update(zip(ids, slots.tolist(), strict=True))
-        width = self._groups.shape[1]
-        for slot, row in zip(slots.tolist(), rows, strict=True):
-            if width and row.groups[: len(self._tag)] == self._tag and len(row.groups) == len(self._tag) + width:
-                self._groups[slot] = np.frombuffer(row.groups, np.uint8, width, len(self._tag))
+        if self._groups.shape[1]:
+            self._restore_groups(slots, rows)
         for event_id in ids:
             self._fresh.pop(event_id, None)
+
+    def _restore_groups(self, slots: Rows, rows: list[Waiting]) -> None:
+        """Those that stored predictions took along, where they are of the present reference."""
+        width, begin = self._groups.shape[1], len(self._tag)
+        for slot, row in zip(slots.tolist(), rows, strict=True):
+            if row.groups[:begin] == self._tag and len(row.groups) == begin + width:
+                self._groups[slot] = np.frombuffer(row.groups, np.uint8, width, begin)
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""

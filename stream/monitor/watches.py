@@ -125,7 +125,7 @@ class Watches:
                 watch = known.get((rule.name, segment, feature)) or self._new(subject)
                 if watch.rule != fitted:
                     # Its bound depends on the reference, which may be new.
-                    watch.subject, watch.made_for = subject, made_for(fitted)
+                    watch.made_for = made_for(fitted)
                 watch.subject = subject
                 self._list.append(watch)
         self._composites, self._plan = composites(self._list), planned(self._list)
