@@ -184,10 +184,9 @@ class Look:
             counted = self.course.answered(window, segment, at)
             self._answered[key] = [expected(counts, m.estimator, m.layout) for counts in counted]
         found, rows = self._answered[key], tallies[at]
-        observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
+        part = Seen(self.course.ends[at], *values.performed(name, self.course, window, segment, self.names, rows, at))
         estimates = np.array([each.value(name, m.classes.names) for each in found], np.float64)
         same = [apart.comparable(each, tally) for each, tally in zip(found, rows, strict=True)]
-        part = Seen(self.course.ends[at], observed[at], samples[at])
 
         def pair(row: int) -> apart.Pair:
             value = float(part.values[row])

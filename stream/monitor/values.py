@@ -51,12 +51,19 @@ def metric(name: str, course: Course, window: Window, segment: int, names: Names
     """Values and samples at tick ends of a metric of performance or service; `tallies` are those of the segment."""
     if name in METRICS:
         return service(name, course, window, segment, tallies, names.layout)
+    return performed(name, course, window, segment, names, tallies, np.arange(len(course.ticks)))
+
+
+def performed(
+    name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints, at: Ints
+) -> tuple[Floats, Ints]:
+    """Values and samples of a metric of performance at some of the ticks; `tallies` are those there."""
     if names.layout is None:
-        return np.full(len(course.ticks), np.nan), np.zeros(len(course.ticks), np.int64)
+        return np.full(len(at), np.nan), np.zeros(len(at), np.int64)
     if name == BUSINESS_VALUE:
         return worth.evaluate(names.layout, tallies, names.value or {}, names.classes)
     if performance.from_scores(name):
-        return scored(name, course, window, segment, names, tallies)
+        return scored(name, course, window, segment, names, tallies, at)
     return performance.evaluate(names.layout, tallies, name, names.classes)
 
 
@@ -114,15 +121,17 @@ def quality(name: str, layout: FeatureLayout, counts: Ints, feature: str) -> tup
     return observed, qualities.total(layout, counts, feature)
 
 
-def scored(name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints) -> tuple[Floats, Ints]:
-    """Values and samples at tick ends of a metric that needs the scores' order."""
+def scored(
+    name: str, course: Course, window: Window, segment: int, names: Names, tallies: Ints, at: Ints
+) -> tuple[Floats, Ints]:
+    """The same of a metric that needs the scores' order."""
     assert names.layout is not None
     rows, ends = course.outcome_rows(window, segment)
     from_window = window.sums.scores.get(segment, [])
     sums = type(window.sums)(scores={segment: [histogram.copy() for histogram in from_window]})
-    observed = np.full(len(course.ticks), np.nan)
+    observed = np.full(len(at), np.nan)
     done = 0
-    for tick, end in enumerate(ends.tolist()):
+    for tick, end in enumerate(ends[at].tolist()):
         if end > done:
             course.add_scores(sums, segment, rows[done:end])
             done = end
