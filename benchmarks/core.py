@@ -163,7 +163,7 @@ def main() -> None:
     console = Console()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # as the worker sets it
+    gc.set_threshold(200_000, 20, 50)  # as the worker sets it
     console.print_json(
         json.dumps(run(workload, arguments.slice, arguments.deltas, profile, GUARDED if arguments.guards else None))
     )

@@ -49,8 +49,9 @@ STOP_SECONDS = 4.5
 LOOK_EVERY = 2.0
 """Seconds after which a worker has what another one was told."""
 
-_GC_THRESHOLDS = (50_000, 20, 50)
-"""Records come by the thousand and go soon: the default of 700 would look at the living over and over."""
+_GC_THRESHOLDS = (200_000, 20, 50)
+"""Records come by the thousand and go soon: the default of 700 would look at the living over and over. As many may be
+on their way, see `engine/flow.py`; with 50,000 a fiftieth of a backlog's time went into looking at them."""
 
 _SWITCH = 0.02
 """Seconds for which a thread keeps the interpreter while another wants it: the client's wants it at every packet, and

@@ -94,7 +94,11 @@ class SliceConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        self._note_answers(self._ensure_consumer()._fetcher)
+        fetcher = self._ensure_consumer()._fetcher
+        # A partition whose records are used up is fetched at once, not when all others' are, or a tenth of a second
+        # later: the shards would wait for it.
+        fetcher._prefetch_backoff = 0.0
+        self._note_answers(fetcher)
         self._watch = self._feed.membership.watch(self._ensure_consumer())
 
     async def on_thread_stop(self) -> None:
