@@ -146,8 +146,13 @@ class Intake(Generic[Event]):
             ts = _times(events)
         except (msgspec.MsgspecError, ValueError, OverflowError, TypeError, RecursionError):
             return None
-        latest = np.minimum(whole([record.timestamp for record in records]) / 1000.0, now) + self._max_skew
-        return (events, ts) if ((ts >= 0.0) & (ts < _LATEST) & (ts <= latest)).all() else None
+        if not (ts.min() >= 0.0 and (newest := ts.max()) < _LATEST):
+            return None
+        appended = [record.timestamp for record in records]
+        if newest > min(min(appended) / 1000.0, now) + self._max_skew:
+            latest = np.minimum(whole(appended) / 1000.0, now) + self._max_skew
+            return (events, ts) if (ts <= latest).all() else None
+        return events, ts
 
     def _decoded(self, records: Sequence[Record], values: list[bytes | None]) -> list[Event]:
         """As `_decode` would, most of them faster."""

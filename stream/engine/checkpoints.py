@@ -29,6 +29,11 @@ _RETRY = (0.1, 5.0)
 """First and longest pause after a failed checkpoint, seconds."""
 
 
+QUIET = 2.0
+"""Seconds without records after which a checkpoint waits no longer: its cost keeps nobody waiting then, and the one
+before, of a backlog's last part, may have cost so much that the next would be minutes away."""
+
+
 class _Draft(Struct):
     """A delta on its way to the store, and what it covers."""
 
@@ -74,6 +79,12 @@ class Checkpoints:
         return (
             self._draft is not None or self._confirmed or bool(self.shard.outbox) or self.shard.next != self._saved
         ) and not self.fenced
+
+    def due(self, urgent: bool) -> float:
+        """When the next one may be, by a monotonic clock; `urgent`: an alert waits for it."""
+        cadence = self.parts.cadence
+        quiet = max(self._last_save + cadence.every, self._inbox.arrived + QUIET)
+        return min(self._last_save + cadence.interval(urgent), quiet)
 
     def nudge(self) -> None:
         """Something has changed that cannot wait for the next look."""
@@ -171,15 +182,15 @@ class Checkpoints:
             return
         while is_open():
             urgent = self.shard.urgent
-            due = self._last_save + self.parts.cadence.interval(urgent)
-            wait = due - time.monotonic()
+            wait = self.due(urgent) - time.monotonic()
             if wait <= 0 and self.dirty:
                 return
             if urgent:
                 await asyncio.sleep(max(wait, 0.001))
                 continue
             self._nudge.clear()
-            await self._nudged(wait if wait > 0 else self.parts.cadence.every)
+            # A long wait may end early, see QUIET.
+            await self._nudged(min(wait, QUIET) if wait > 0 else self.parts.cadence.every)
 
     async def _nudged(self, seconds: float) -> None:
         try:

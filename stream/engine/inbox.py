@@ -82,6 +82,11 @@ class Inbox:
         """Records that were not applied yet."""
         return sum(state.waiting for state in self.sides.values())
 
+    @property
+    def arrived(self) -> float:
+        """When records last came, or were held back, by a monotonic clock; 0 before any."""
+        return max((state.arrived for state in self.sides.values()), default=0.0)
+
     def expect(self, part: Slice, side: Side) -> None:
         """A slice is on its way: until it was applied, the side is not caught up."""
         if self.attached and part.ticket == self._seeks[side].ticket:

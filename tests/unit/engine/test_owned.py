@@ -16,6 +16,7 @@ from stream.checkpoint.memory import MemoryStore
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.effects import SIDES, Clock, Outgoing, Record, Side, StoredRecord
+from stream.engine import checkpoints
 from stream.engine.cadence import Cadence
 from stream.engine.inbox import LOOK_EVERY, LOST_LOOKS
 from stream.engine.outbox import Outbox, PublishFailed
@@ -194,6 +195,26 @@ async def test_what_is_left_at_the_end_is_saved_published_and_taken_out(case: Ca
     assert case.out.sent == [1]
     assert case.stored().outbox == []
     assert not case.give("predictions", 1, 3), "a closed partition takes nothing"
+
+
+async def test_after_a_dear_checkpoint_the_next_waits_while_records_come_and_not_in_silence(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "QUIET", 0.2)
+    await case.owned.checkpoints.save()
+    case.parts.cadence.every = 0.01
+    case.parts.cadence.spent(0, 60.0)
+    for number in (1, 2):
+        await asyncio.sleep(0.02)
+        now = time.monotonic()
+        assert case.give("predictions", number, 2 + number)
+        assert case.owned.checkpoints.due(urgent=False) >= now + 0.2
+    case.owned.apply(lambda: NOW)
+    case.owned.begin(case.seeks, lambda: None, lambda _error: None)
+    async with asyncio.timeout(10):
+        while case.owned.checkpoints.unsaved:  # noqa: ASYNC110  # it ends by itself
+            await asyncio.sleep(0.01)
+    case.owned.pause()
 
 
 async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
