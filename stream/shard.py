@@ -12,56 +12,36 @@ import math
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
+from stream import model_rows
+from stream.by_model import by_model, guesses, refusals, refused, truths
 from stream.checkpoint.packing import pack, unpack
-from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta, StateRefused
 from stream.config import Config
+from stream.decided import Decided
 from stream.due import Dues
-from stream.effects import CUT, CUT_BYTES, SIDES, Channel, Clock, Outgoing, Record, Side
+from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, Task, encode, without
 from stream.monitor import keeping, lessons, snapshots
-from stream.monitor.baseline import Baseline, StoredBaseline
-from stream.monitor.columns import picked, whole
-from stream.monitor.estimate import Estimator, StoredEstimator
-from stream.monitor.exchange import Emission, Guesses, Refused, Truths
-from stream.monitor.join_rows import Early, Joined, Waiting
+from stream.monitor.exchange import Emission
+from stream.monitor.join_rows import Joined, Waiting
 from stream.monitor.machine import TICK
 from stream.monitor.model import ModelMonitor
-from stream.monitor.normal import Stored
 from stream.monitor.reference import Reference
 from stream.monitor.renewals import Renewals
-from stream.monitor.settled import Block
 from stream.monitor.silences import Silences
-from stream.monitor.stored import Head, StoredPane
-from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, outbox_key, split_key
-from stream.taking import Bad, Intake, Ready
+from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, split_key
+from stream.taking import Intake, Ready
 from stream.upgrades import other_format
 from stream.view import ModelView, ShardView
 
 if TYPE_CHECKING:
     from stream.learning.learner import Learner
 
-Rows = npt.NDArray[np.intp]
-
-NO_ROWS: Rows = np.empty(0, np.intp)
-
 BUSY = 20
 """Predictions of a model at once from which on decoding them faster is worth preparing for."""
 
 LEAP = 120
 """Ticks that the clock may move a silent shard at once: a clock that jumps does not end every horizon."""
-
-WHOLE_BYTES = 1_040_000
-"""A dead letter of up to so many bytes is the whole original: with its headers it stays below the 1,048,588 bytes that
-Kafka's `max.message.bytes` allows unless told otherwise."""
-
-KEY_BYTES = 1024
-"""What is kept of the key of a dead letter."""
-
-CHANNELS = {"Alert": Channel.ALERTS, "MetricSnapshot": Channel.SNAPSHOTS, "ModelUpdate": Channel.UPDATES}
 
 
 class Shard:
@@ -94,18 +74,12 @@ class Shard:
         self._moved: set[str] = set()
         """Models that may be due at another time than was noted."""
         self._told = self._silences.revision, self._renewals.revision
-        self._dead_letters: dict[str, int] = {}
         self._events = 0
-        self._sequence = 0
-        self.outbox: list[Outgoing] = []
-        self._unstored = 0
-        """Rows at the end of `outbox` that no delta holds yet."""
-        self._published: list[int] = []
+        self._decided = Decided(partition, config.kafka.topics)
         self._arrived = -math.inf
         """Wall clock at the last arrival: since then nothing has come."""
         self._closed_at = -math.inf
         self._idle_from = 0.0
-        self.urgent = False
         self.parts_kept = False
         """Panes that are forgotten are kept in `ModelMonitor.parted` of each model that is made from now on."""
         self.wanted: list[str] = []
@@ -117,6 +91,16 @@ class Shard:
     def next(self) -> dict[Side, int | None]:
         """Offset of the first record that is not applied, by side; None while none was seen."""
         return {"predictions": self._predictions.next, "labels": self._labels.next}
+
+    @property
+    def outbox(self) -> list[Outgoing]:
+        """Effects that are not known to be published."""
+        return self._decided.rows
+
+    @property
+    def urgent(self) -> bool:
+        """Whether an alert waits for the next checkpoint."""
+        return self._decided.urgent
 
     @property
     def buffered(self) -> dict[Side, int]:
@@ -217,7 +201,7 @@ class Shard:
         before = len(self.outbox)
         self._advance(max(self._closed, self._predictions.newest + 1, self._labels.newest + 1))
         for name, model in sorted(self._models.items()):
-            self._emit([(emission.tick, name, emission) for emission in model.finish()])
+            self._decided.emit([(emission.tick, name, emission) for emission in model.finish()])
         return self.outbox[before:]
 
     def _side(self, side: Side) -> Intake[Prediction] | Intake[Label]:
@@ -249,18 +233,18 @@ class Shard:
         self._events += len(predictions.events) + len(labels.events)
         bad = [*predictions.bad, *labels.bad]
         decided: list[tuple[int, str, Emission]] = []
-        for name, (guessed, observed) in self._by_model(predictions, labels).items():
+        for name, (guessed, observed) in by_model(predictions, labels).items():
             model = self._model(name)
             if model is None:
                 unknown = Refusal.TOO_MANY_MODELS if self.config.unknown_models == "monitor" else Refusal.UNKNOWN_MODEL
                 for ready, rows in ((predictions, guessed), (labels, observed)):
-                    bad += [_refused(ready, int(row), unknown, f"model {name!r}") for row in rows]
+                    bad += [refused(ready, int(row), unknown, f"model {name!r}") for row in rows]
                 continue
             self._touched.add(name)
             self._moved.add(name)
-            applied = model.apply(_guesses(predictions, guessed), _truths(labels, observed), limit)
+            applied = model.apply(guesses(predictions, guessed), truths(labels, observed), limit)
             decided += [(emission.tick, name, emission) for emission in applied.emissions]
-            bad += _refusals(predictions, guessed, applied.predictions) + _refusals(labels, observed, applied.labels)
+            bad += refusals(predictions, guessed, applied.predictions) + refusals(labels, observed, applied.labels)
             for lesson in applied.lessons:
                 self._teach(name, model, lesson)
             if len(guessed) >= BUSY:
@@ -279,9 +263,9 @@ class Shard:
                 self._touched.add(name)
                 decided += [(emission.tick, name, emission) for emission in model.advance(limit)]
             self._dues.note(name, model.due)
-        self._emit(sorted(decided, key=lambda each: each[:2]))
+        self._decided.emit(sorted(decided, key=lambda each: each[:2]))
         for one in bad:
-            self._bury(one)
+            self._decided.bury(one)
         if predictions.events or labels.events:
             self._idle_from = time
 
@@ -293,11 +277,6 @@ class Shard:
             return
         features = [*(predictions.events[row].features or ())]
         self._predictions.expect(key, [*features, *sorted(known - set(features))])
-
-    def _by_model(self, predictions: Ready[Prediction], labels: Ready[Label]) -> dict[str, tuple[Rows, Rows]]:
-        """Rows of both sides by model, in order of first appearance."""
-        guessed, observed = _rows(predictions), _rows(labels)
-        return {name: (guessed.get(name, NO_ROWS), observed.get(name, NO_ROWS)) for name in {**guessed, **observed}}
 
     def _model(self, name: str) -> ModelMonitor | None:
         """The monitor of a model, made on first use; None when it may not be monitored."""
@@ -334,103 +313,42 @@ class Shard:
         scores = lessons.scored(model, lesson.scores)
         for saved in learner.observe(features, actual, incumbent, lesson.ts, scores):
             if saved.artifact:
-                self._push(Channel.ARTIFACTS, saved.path, saved.artifact)
-            self._push(Channel.UPDATES, name, encode(saved.update))
-
-    # -- effects -------------------------------------------------------------------------------------------------
-
-    def _emit(self, decided: list[tuple[int, str, Emission]]) -> None:
-        for _, name, emission in decided:
-            channel = CHANNELS[type(emission.record).__name__]
-            self._push(channel, name, encode(emission.record))
-            self.urgent = self.urgent or channel is Channel.ALERTS
-
-    def _push(self, channel: Channel, key: str, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
-        self.outbox.append(Outgoing(self._sequence, channel, key, value, headers))
-        self._sequence += 1
-        self._unstored += 1
-
-    def _bury(self, bad: Bad) -> None:
-        self._dead_letters[bad.reason] = self._dead_letters.get(bad.reason, 0) + 1
-        record = bad.record
-        value, key = record.value or b"", (record.key or b"")[:KEY_BYTES].decode("utf-8", "replace")
-        headers: tuple[tuple[str, bytes], ...] = (
-            ("reason", bad.reason.encode()),
-            ("detail", bad.detail.encode("utf-8", "replace")[:1000]),
-            ("topic", getattr(self.config.kafka.topics, bad.side).encode()),
-            ("partition", str(self.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        )
-        size = len(value) if bad.size is None else bad.size
-        if size > WHOLE_BYTES:
-            headers, value = (*headers, (CUT, str(size).encode())), value[:CUT_BYTES]
-        self._push(Channel.DEAD_LETTERS, key, value, headers)
+                self._decided.push(Channel.ARTIFACTS, saved.path, saved.artifact)
+            self._decided.push(Channel.UPDATES, name, encode(saved.update))
 
     def published(self, seq: int) -> None:
         """Effects up to `seq` are out: the next delta forgets them."""
-        stored = len(self.outbox) - self._unstored
-        done = [row.seq for row in self.outbox[:stored] if row.seq <= seq]
-        self._published += done
-        self.outbox = self.outbox[len(done) :]
-
-    # -- storing -------------------------------------------------------------------------------------------------
+        self._decided.published(seq)
 
     def forget_effects(self) -> None:
         """Replay: what was decided is written where it belongs, and no delta will be asked for."""
-        self.outbox, self._unstored, self.urgent = [], 0, False
+        self._decided.forget()
+
+    # -- storing -------------------------------------------------------------------------------------------------
 
     def delta(self) -> Delta:
         """Rows that have changed since the last call. The caller commits it before it asks for the next one."""
         delta = Delta()
         self._make_room()
         for name in sorted(self._touched):
-            self._store_model(name, delta)
+            model_rows.store(self._models[name], delta)
+            if name in self._learners:
+                delta.put[ModelKeys(name).learner] = self._learners[name].state()
         self._touched.clear()
-        stored = len(self.outbox) - self._unstored
-        delta.put |= {outbox_key(row.seq): pack(row) for row in self.outbox[stored:]}
-        delta.delete += [outbox_key(seq) for seq in self._published]
-        self._unstored, self._published, self.urgent = 0, [], False
+        self._decided.changes(delta)
         delta.put[HEAD] = pack(
             ShardHead(
                 next=(self._predictions.next, self._labels.next),
                 reached=(self._predictions.reached, self._labels.reached),
                 closed=self._closed,
                 events=self._events,
-                sequence=self._sequence,
-                dead_letters=self._dead_letters,
+                sequence=self._decided.sequence,
+                dead_letters=self._decided.dead_letters,
                 arrived=self._arrived,
                 idle_from=self._idle_from,
             )
         )
         return delta
-
-    def _store_model(self, name: str, delta: Delta) -> None:
-        model = self._models[name]
-        key = ModelKeys(name)
-        delta.put[key.head] = pack(keeping.head(model))
-        if model.normal.changed:
-            delta.put[key.normal] = pack(model.normal.state())
-            model.normal.changed = False
-        if model.baseline.changed:
-            delta.put[key.baseline] = pack(model.baseline.state(model))
-            model.baseline.changed = False
-        if model.estimator.changed:
-            delta.put[key.estimate] = pack(model.estimator.state())
-            model.estimator.changed = False
-        for index in model.changed:
-            delta.put[key.pane(index)] = pack(StoredPane.of(model.panes[index]))
-        delta.delete += [key.pane(index) for index in model.gone]
-        model.changed, model.gone = set(), set()
-        waiting, settled, early, met = model.join.changes()
-        delta.put |= {key.pending(event_id): pack(row) for event_id, row in waiting.items()}
-        delta.put |= {key.early(event_id): pack(label) for event_id, label in early.items()}
-        delta.delete += [key.pending(event_id) for event_id in settled if event_id not in waiting]
-        delta.delete += [key.early(event_id) for event_id in met if event_id not in early]
-        blocks, forgotten = model.join.settled.changes()
-        delta.put |= {key.settled(block): pack(content) for block, content in blocks.items()}
-        delta.delete += [key.settled(block) for block in forgotten]
-        if name in self._learners:
-            delta.put[key.learner] = self._learners[name].state()
 
     @classmethod
     def restore(
@@ -456,6 +374,7 @@ class Shard:
 
     def _restored(self, rows: Iterable[tuple[str, bytes]]) -> Shard:
         models: dict[str, dict[str, dict[str, bytes]]] = {}
+        effects: list[Outgoing] = []
         whole = False
         for row, content in rows:
             name, part, rest = split_key(row)
@@ -468,13 +387,13 @@ class Shard:
                 self._restore_head(unpack(ShardHead, content))
                 whole = True
             else:
-                self.outbox.append(unpack(Outgoing, content))
-        if not whole and (models or self.outbox):
+                effects.append(unpack(Outgoing, content))
+        if not whole and (models or effects):
             raise StateRefused(
                 f"stored state of shard {self.partition} has no head row, so it is not whole: rebuild it from Kafka "
                 f"with `stream reset --shard {self.partition}`"
             )
-        self.outbox.sort(key=lambda each: each.seq)
+        self._decided.restore(effects)
         for name, parts in models.items():
             self._restore_model(name, parts)
         return self
@@ -482,32 +401,14 @@ class Shard:
     def _restore_head(self, head: ShardHead) -> None:
         self._predictions.restore(head.next[0], head.reached[0])
         self._labels.restore(head.next[1], head.reached[1])
-        self._closed, self._events, self._sequence = head.closed, head.events, head.sequence
-        self._dead_letters, self._arrived, self._idle_from = head.dead_letters, head.arrived, head.idle_from
+        self._closed, self._events, self._decided.sequence = head.closed, head.events, head.sequence
+        self._decided.dead_letters = head.dead_letters
+        self._arrived, self._idle_from = head.arrived, head.idle_from
 
     def _restore_model(self, name: str, parts: dict[str, dict[str, bytes]]) -> None:
         model = self._models[name] = self._new_model(name)
         self._moved.add(name)
-        same = all(model.normal.restore(unpack(Stored, content)) for content in parts.get("normal", {}).values())
-        if model.normal.since > -math.inf:
-            model.baseline = Baseline(model.normal.since)
-        for content in parts.get("baseline", {}).values() if same else ():
-            if model.baseline.given is None:
-                model.baseline.restore(unpack(StoredBaseline, content))
-        for content in parts.get("estimate", {}).values():
-            given, model.estimator = model.estimator.losses, Estimator(unpack(StoredEstimator, content))
-            another = model.normal.since == -math.inf and given.known
-            if not same or (another and given.version != model.estimator.losses.version):
-                model.estimator.losses = given
-        panes = [unpack(StoredPane, content).pane() for content in parts.get("pane", {}).values()]
-        early = {event_id: unpack(Early, content) for event_id, content in parts.get("early", {}).items()}
-        head = unpack(Head, parts["model"][""])
-        keeping.restore(model, head, sorted(panes, key=lambda pane: pane.index), early, loads)
-        for block, content in parts.get("settled", {}).items():
-            model.join.settled.restore(block, unpack(Block, content))
-        keeping.lend(
-            model, {event_id: unpack(Waiting, content) for event_id, content in parts.get("pending", {}).items()}
-        )
+        model_rows.restore(model, parts)
         for content in parts.get("learner", {}).values():
             assert model.task is not None
             self._new_learner(name, model, model.task).restore(content)
@@ -532,49 +433,7 @@ class Shard:
         return ShardView(
             partition=self.partition,
             models=[self._views[name][1] for name in sorted(self._views)],
-            dead_letters=dict(self._dead_letters),
+            dead_letters=dict(self._decided.dead_letters),
             events=self._events,
             buffered=self._predictions.waiting + self._labels.waiting,
         )
-
-
-class _Numbers(dict[str, int]):
-    """Numbers names in order of first appearance."""
-
-    def __missing__(self, name: str) -> int:
-        number = self[name] = len(self)
-        return number
-
-
-def _rows(ready: Ready[Prediction] | Ready[Label]) -> dict[str, Rows]:
-    """Rows by model, ascending."""
-    if not ready.events:
-        return {}
-    numbers = _Numbers()
-    of_row = whole([numbers[event.model] for event in ready.events])
-    if len(numbers) == 1:
-        return {name: np.arange(len(of_row)) for name in numbers}
-    # Sixteen bits are sorted by radix.
-    order = np.argsort(of_row.astype(np.int16) if len(numbers) < 2**15 else of_row, kind="stable")
-    stops = np.cumsum(np.bincount(of_row))
-    return dict(zip(numbers, np.split(order, stops[:-1]), strict=True))
-
-
-def _guesses(ready: Ready[Prediction], rows: Rows) -> Guesses:
-    if len(rows) == len(ready.events):
-        return Guesses(ready.events, ready.tick, ready.ts)
-    return Guesses(picked(ready.events, rows.tolist()), ready.tick[rows], ready.ts[rows])
-
-
-def _truths(ready: Ready[Label], rows: Rows) -> Truths:
-    if len(rows) == len(ready.events):
-        return Truths(ready.events, ready.tick, ready.ts)
-    return Truths(picked(ready.events, rows.tolist()), ready.tick[rows], ready.ts[rows])
-
-
-def _refused(ready: Ready[Prediction] | Ready[Label], row: int, reason: Refusal, detail: str) -> Bad:
-    return Bad(ready.side, ready.records[row], reason, detail, int(ready.tick[row]))
-
-
-def _refusals(ready: Ready[Prediction] | Ready[Label], rows: Rows, refused: list[Refused]) -> list[Bad]:
-    return [_refused(ready, int(rows[one.row]), one.reason, one.detail) for one in refused]
