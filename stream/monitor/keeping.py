@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stream.monitor import estimate, intake
+from stream.monitor import estimate, intake, tasks
 from stream.monitor.join import as_code, as_number
 from stream.monitor.join_rows import Early, Waiting
 from stream.monitor.layout import Layout
@@ -137,7 +137,7 @@ def _measure_anew(m: ModelMonitor, head: Head, panes: list[Pane]) -> None:
         m.classes.positive = m.classes.vocabulary.code(name_of(m.spec.positive))
     if m.task is not None:
         m.layout = Layout(m.task, max(2, len(m.classes.names)), m.classes.positive)
-    m.begin_era(anew=True)
+    tasks.begin_era(m, anew=True)
 
 
 def lend(m: ModelMonitor, rows: dict[str, Waiting], only_expired: bool = False) -> None:

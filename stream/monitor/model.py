@@ -16,9 +16,9 @@ from msgspec import UNSET
 
 from stream.config import Limits, Model, Renewal
 from stream.events import Alert, Prediction, Refusal, Scalar, Task
-from stream.monitor import counted, estimate, intake, renewals, snapshots, turning
+from stream.monitor import coding, counted, estimate, intake, renewals, snapshots, tasks
 from stream.monitor.baseline import Baseline
-from stream.monitor.columns import Floats, Ints, floats, picked
+from stream.monitor.columns import Floats, Ints, picked
 from stream.monitor.course import Course
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
 from stream.monitor.feature_rows import plain
@@ -35,8 +35,8 @@ from stream.monitor.segment_course import SegmentFeatures
 from stream.monitor.serving import DELAY_BOUNDS
 from stream.monitor.silences import Held, Silences
 from stream.monitor.stored import Counters, Histogram, Renewed
-from stream.monitor.suspects import Suspects, nothing
-from stream.monitor.vocabulary import MAX_NAME, name_of
+from stream.monitor.suspects import Suspects
+from stream.monitor.vocabulary import MAX_NAME
 from stream.monitor.watches import Watches
 from stream.monitor.window import Window
 
@@ -127,14 +127,14 @@ class ModelMonitor:
         if self.position < 0:
             first = min(int(rows.tick[0]) for rows in (guesses, truths) if len(rows.tick))
             self.start(self.pane_at(first))
-        self._recognise(guesses, truths)
+        coding.recognise(self, guesses, truths)
         done_p = done_l = 0
-        while turn := self._turn(guesses, truths):
+        while turn := tasks.turn(self, guesses, truths):
             p, q = (int(np.searchsorted(rows.tick, turn.tick)) for rows in (guesses, truths))
             self._count(guesses.part(0, p), truths.part(0, q), applied, done_p, done_l)
             self._pass(turn.tick)
             guesses, truths, done_p, done_l = guesses.part(p), truths.part(q), done_p + p, done_l + q
-            self._become(turn, guesses, truths)
+            tasks.become(self, turn, guesses, truths)
         self._count(guesses, truths, applied, done_p, done_l)
         self._pass(limit)
         return applied
@@ -159,78 +159,6 @@ class ModelMonitor:
             *(pane, self.watches.due, self.held.due(self.tick * TICK)),
             math.inf if renewal is None or self.position < 0 else renewals.tick_of(renewal, self.tick) * TICK,
         )
-
-    # -- the task ------------------------------------------------------------------------------------------------
-
-    def _recognise(self, guesses: Guesses, truths: Truths) -> None:
-        """Looks up all classes at once, in the usual case that none is new."""
-        known = self.classes.vocabulary
-        if not self.firm or self.task == "regression" or None in known:
-            return
-        if [event.error for event in guesses.events].count(None) < len(guesses.events):
-            return
-        code = known.get
-        predicted = floats([code(event.prediction, -1) for event in guesses.events])
-        actual = floats([code(event.label, -1) for event in truths.events])
-        if predicted.min(initial=0.0) >= 0.0 and actual.min(initial=0.0) >= 0.0:
-            guesses.codes, truths.codes = predicted, actual
-
-    def _turn(self, guesses: Guesses, truths: Truths) -> turning.Turn | None:
-        configured = self.spec.task
-        if not self.firm:
-            labels = truths if self.task is None else truths.part(0, 0)
-            return turning.settle(guesses.events, guesses.tick, labels.events, labels.tick, configured)
-        if configured is not None or self.task is None or self.task == "regression" or guesses.codes is not None:
-            return None
-        events = guesses.events, guesses.tick, truths.events, truths.tick
-        return turning.contradict(self.task, self.classes, *events)
-
-    def _become(self, turn: turning.Turn, guesses: Guesses, truths: Truths) -> None:
-        """Takes the task of a turn; what was counted under another one is dropped."""
-        old, self.task = self.task, turn.task
-        if turn.task != "regression" and not self.firm:
-            p, q = (int(np.searchsorted(rows.tick, turn.tick, side="right")) for rows in (guesses, truths))
-            now = [event for event in guesses.events[:p] if turning.usable(event)]
-            self.classes.settle(self.spec.positive, now, truths.events[:q])
-        self.firm = self.firm or turn.firm
-        if old == turn.task:
-            return
-        self.layout = Layout(turn.task, max(2, len(self.classes.names)), self.classes.positive)
-        self.begin_era(anew=old is not None)
-        if old is None:
-            return
-        self.notes.append(f"taken for {old} at first; {turn.task} since a value said so, and counted anew from there")
-        self.join.recode(old, turn.task, self.classes.vocabulary)
-        for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
-            sums.tally, sums.scores, sums.guesses, sums.answers = np.zeros((1, 0), np.int64), {}, {}, {}
-            sums.serving.forget_classes()
-        self.baseline.restart()
-        self.suspects.restart()
-        for pane in self.panes.values():
-            pane.suspects = nothing()
-        self.estimator = estimate.begun(self.normal.reference)
-        self.changed.update(self.panes)
-        self.watches.restart()
-
-    def begin_era(self, *, anew: bool) -> None:
-        """Task or segments are other ones: says what numbers mean that are stored from now on."""
-        era = Era(self.task, self.spec.segments)
-        self.eras = [*self.eras, era] if anew else [*self.eras[:-1], era]
-        self.join.era = len(self.eras) - 1
-
-    def _grow(self) -> None:
-        """Makes room for classes that have come up."""
-        assert self.layout is not None
-        needed = len(self.classes.names)
-        if self.task == "regression" or needed <= self.layout.classes:
-            return
-        wide = max(needed, min(2 * self.layout.classes, self.limits.classes))
-        for sums in [*(pane.sums for pane in self.panes.values()), *(window.sums for window in self.windows)]:
-            if sums.tally.shape[1]:
-                sums.tally = self.layout.grow(sums.tally, wide)
-        self.baseline.grow(self.layout, wide)
-        self.changed.update(self.panes)
-        self.layout = Layout(self.layout.task, wide, self.layout.positive)
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -260,23 +188,23 @@ class ModelMonitor:
 
     def _count_pane(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
         """Counts rows within one pane of the watermark, and refuses what means nothing under the task."""
-        failed = _failed(guesses)
-        self._meet(guesses, truths, failed)
+        failed = coding.failed(guesses)
+        coding.meet(self, guesses, truths, failed)
         values = [event.prediction for event in guesses.events] if guesses.codes is None else guesses.codes
         if not failed.any():
-            predicted, good_p, why = self._coded(values)
+            predicted, good_p, why = coding.coded(self, values)
         else:
             predicted, good_p = np.zeros(len(values)), failed.copy()
             ok = np.flatnonzero(~failed)
-            predicted[ok], good_p[ok], why = self._coded([values[row] for row in ok])
+            predicted[ok], good_p[ok], why = coding.coded(self, [values[row] for row in ok])
         observations: list[Scalar] | Floats
         observations = [event.label for event in truths.events] if truths.codes is None else truths.codes
-        actual, good_l, why_l = self._coded(observations)
+        actual, good_l, why_l = coding.coded(self, observations)
         for good, into, skip in ((good_p, applied.predictions, skip_p), (good_l, applied.labels, skip_l)):
             into += [Refused(int(row) + skip, Refusal.INVALID, why or why_l) for row in np.flatnonzero(~good)]
         if self.layout is not None:
-            self._grow()
-        scores = self._scores(guesses.events)
+            tasks.grow(self)
+        scores = coding.scored(self, guesses.events)
         segments = self.segments.columns(guesses.events)
         p, q = np.flatnonzero(good_p), np.flatnonzero(good_l)
         events, observed = _picked(guesses.events, p), _picked(truths.events, q)
@@ -300,61 +228,6 @@ class ModelMonitor:
                 intake.weights(observed),
             ),
         )
-
-    def _meet(self, guesses: Guesses, truths: Truths, failed: Flags) -> None:
-        """Gives codes to classes that are new in order of their ticks, predictions first, however events are sliced."""
-        if self.task is None or self.task == "regression":
-            return
-        vocabulary = self.classes.vocabulary
-        new: set[Scalar] = set()
-        if guesses.codes is None:
-            new = {event.prediction for event in guesses.events}
-            new = new.union([event.label for event in truths.events]) - vocabulary.keys()
-        scored: set[str] = set()
-        if self.task == "multiclass":
-            scored = {name for event in guesses.events for name in event.scores or ()} - vocabulary.codes.keys()
-        if not new and not scored:
-            return
-        met: list[tuple[int, int, float | str | bool]] = []
-        for event, tick, bad in zip(guesses.events, guesses.tick.tolist(), failed.tolist(), strict=True):
-            if event.prediction is not None and event.prediction in new and not bad:
-                met.append((tick, 0, event.prediction))
-            met += [(tick, 0, name) for name in event.scores or () if name in scored]
-        met += [
-            (tick, 1, event.label)
-            for event, tick in zip(truths.events, truths.tick.tolist(), strict=True)
-            if event.label in new
-        ]
-        for _, _, value in sorted(met, key=lambda each: each[:2]):
-            vocabulary.code(name_of(value))
-
-    def _coded(self, values: list[Scalar] | Floats) -> tuple[Floats, Flags, str]:
-        """Values as the numbers that are joined and summed, which of them mean something, and why the others do not.
-
-        An array holds class codes already.
-        """
-        if self.task is None:
-            return np.zeros(len(values)), np.ones(len(values), np.bool_), ""
-        if self.task == "regression":
-            assert isinstance(values, list)
-            return *intake.numbers(values), "expected a number of magnitude up to 1e18: the model is a regression"
-        codes = self.classes.vocabulary
-        coded = values if isinstance(values, np.ndarray) else np.array([codes[value] for value in values], np.float64)
-        if self.task == "multiclass" or len(codes.names) <= 2:
-            return coded, np.ones(len(values), np.bool_), ""
-        allowed = self.classes.pair
-        names = " and ".join(repr(codes.names[code]) for code in allowed)
-        return coded, np.isin(coded, allowed), f"a third class: the model is binary, with {names}"
-
-    def _scores(self, events: list[Prediction]) -> Floats:
-        if self.task == "binary":
-            return intake.binary_scores(events, self.classes.positive_name)
-        if self.task == "multiclass":
-            scores = intake.class_scores(events, self.classes.vocabulary)
-            self._grow()
-            self.join.widen(scores.shape[1])
-            return scores
-        return np.full((len(events), 1), np.nan)
 
     def _chunk(self, events: list[Prediction], incoming: Incoming, failed: Flags, observed: Observed) -> None:
         """Rows within one pane of the watermark."""
@@ -568,13 +441,6 @@ class ModelMonitor:
     def watermark(self) -> float | None:
         """How far event time has come, seconds; None before the first event."""
         return None if self.tick < 0 else self.tick * TICK
-
-
-def _failed(guesses: Guesses) -> Flags:
-    """Which predictions did not come about."""
-    if guesses.codes is not None:
-        return np.zeros(len(guesses.events), np.bool_)
-    return np.array([event.prediction is None or event.error is not None for event in guesses.events], np.bool_)
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:
