@@ -1,8 +1,8 @@
 """How often to checkpoint: `every` is a floor, stretched so that checkpoints use a twentieth of the worker's time.
 
-Invariant: over any longer span, seconds of processor time in encoding and committing <= `SHARE` of wall time, alerts
-and silence (`checkpoints.QUIET`) apart. Time that a commit merely waits for the store or the disk does not count: the
-shard works meanwhile.
+Invariant: over any longer span, seconds of processor time in encoding and committing <= `SHARE` of wall time, but for
+alerts, silence, and where nothing can go on without a checkpoint. Time that a commit merely waits for the store or the
+disk does not count: the shard works meanwhile.
 """
 
 from __future__ import annotations

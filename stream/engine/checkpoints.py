@@ -71,6 +71,7 @@ class Checkpoints:
         self._draft: _Draft | None = None
         self._saving = asyncio.Lock()
         self._last_save = 0.0
+        self._pressed = False
         self._nudge = asyncio.Event()
 
     @property
@@ -80,9 +81,17 @@ class Checkpoints:
             self._draft is not None or self._confirmed or bool(self.shard.outbox) or self.shard.next != self._saved
         ) and not self.fenced
 
+    def press(self) -> None:
+        """Nothing is applied before the next one, which therefore need not be spared."""
+        if not self._pressed:
+            self._pressed = True
+            self._nudge.set()
+
     def due(self, urgent: bool) -> float:
         """When the next one may be, by a monotonic clock; `urgent`: an alert waits for it."""
         cadence = self.parts.cadence
+        if self._pressed:
+            return self._last_save
         quiet = max(self._last_save + cadence.every, self._inbox.arrived + QUIET)
         return min(self._last_save + cadence.interval(urgent), quiet)
 
@@ -120,7 +129,7 @@ class Checkpoints:
         self._inbox.ack(draft.next)
 
     def _committed(self, draft: _Draft, processor: float, elapsed: float) -> None:
-        self._draft = None
+        self._draft, self._pressed = None, False
         self._saved = draft.next
         self.unsaved -= draft.records
         self._last_save = time.monotonic()

@@ -27,12 +27,15 @@ ENOUGH = 10_000
 UNSAVED_RECORDS = 500_000
 """Records applied since the last checkpoint, per worker: bounds memory while the store is away."""
 
-UNSENT_EFFECTS = 20_000
+UNSENT_EFFECTS = 10_000
 """Effects that wait to be published, per shard: bounds memory while topics cannot be written. A large one counts as
 several, see `weight`."""
 
+WORKER_EFFECTS = 30_000
+"""The same per worker: more than one shard's, so that one that cannot publish does not stop the others."""
+
 EFFECT_BYTES = 8192
-"""What one effect may have: 20,000 of them are 160 MB."""
+"""What one effect may have: 10,000 of them are 80 MB."""
 
 INBOX_SLICES = 16
 """Slices in the inbox, per shard and side: at 4 MB a fetch, this bounds the bytes of large records. One that is larger
@@ -91,7 +94,11 @@ class Load(Struct, frozen=True):
     """What a worker has in memory."""
 
     waiting: int = 0
+    """Records in inboxes."""
     unsaved: int = 0
+    """Records applied since the last checkpoint."""
+    unsent: int = 0
+    """Effects that wait to be published, by `weight`."""
 
 
 NO_LOAD = Load()
@@ -162,11 +169,16 @@ def slice_weight(records: Sequence[Record]) -> int:
     return 1 + sum(len(record.value or b"") for record in records) // SLICE_BYTES
 
 
+def full(load: Load, unsent: int) -> bool:
+    """Whether a shard may apply nothing more before its next checkpoint; `unsent` are its own effects."""
+    return load.unsaved >= UNSAVED_RECORDS or load.unsent >= WORKER_EFFECTS or unsent >= UNSENT_EFFECTS
+
+
 def held(
     sides: Mapping[Side, SideState], buffered: Mapping[Side, int], unsent: int, load: Load, now: float
 ) -> frozenset[Side]:
     """The sides of a shard that must not be fetched now."""
-    if load.waiting >= WORKER_RECORDS or load.unsaved >= UNSAVED_RECORDS or unsent >= UNSENT_EFFECTS:
+    if load.waiting >= WORKER_RECORDS or full(load, unsent):
         return frozenset(SIDES)
     lagging = behind(sides, now)
     return frozenset(

@@ -141,9 +141,7 @@ class Inbox:
         return any(self._goes(side, now) for side in self._due(buffered, load, now))
 
     def _due(self, buffered: Mapping[Side, int], load: Load, now: float) -> list[Side]:
-        """The sides of which something may be applied: none while the worker has too much that is not saved."""
-        if load.unsaved >= flow.UNSAVED_RECORDS:
-            return []
+        """The sides of which something may be applied."""
         return [side for side in SIDES if not flow.far_ahead(side, self.sides, buffered, load, now)]
 
     def _goes(self, side: Side, now: float) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from stream.checkpoint.port import Fenced, StoreUnavailable
 from stream.effects import Channel, Clock, Outgoing, Side
+from stream.engine import flow
 from stream.engine.checkpoints import Checkpoints
 from stream.engine.flow import NO_LOAD, Load
 from stream.engine.inbox import Inbox
@@ -42,6 +43,7 @@ class Owned:
         self.last_apply = 0.0
         self._keeper: asyncio.Task[None] | None = None
         self._turns = Turns()
+        self._weighed = (0, -1, 0)
 
     @property
     def trouble(self) -> str | None:
@@ -103,9 +105,23 @@ class Owned:
 
     # What comes in
 
+    @property
+    def unsent(self) -> int:
+        """Effects that wait to be published, by `flow.weight`."""
+        outbox = self.shard.outbox
+        length, newest = len(outbox), outbox[-1].seq if outbox else -1
+        if self._weighed[:2] != (length, newest):
+            self._weighed = (length, newest, flow.weight(outbox))
+        return self._weighed[2]
+
     def ready(self, load: Load) -> bool:
         """Whether there is something to apply now; `load` is the worker's."""
-        return self.lender.answered or self.inbox.ready(self.shard.buffered, load)
+        if self.lender.answered:
+            return True
+        if flow.full(load, self.unsent):
+            self.checkpoints.press()
+            return False
+        return self.inbox.ready(self.shard.buffered, load)
 
     def apply(self, clock: Callable[[], Clock], load: Load = NO_LOAD) -> None:
         """Gives the shard what is in the inbox, and the time.
@@ -114,7 +130,8 @@ class Owned:
         """
         self.lender.check()
         # After an answer it first applies what it has: new records would have it ask again, and it would never get on.
-        records = {} if self.lender.collect() else self.inbox.next_records(self.shard.buffered, load, self._turns.most)
+        held = self.lender.collect() or flow.full(load, self.unsent)
+        records = {} if held else self.inbox.next_records(self.shard.buffered, load, self._turns.most)
         counts = {side: len(part) for side, part in records.items()}
         count = sum(counts.values())
         begun, busy = time.perf_counter(), time.thread_time()

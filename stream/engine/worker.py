@@ -215,8 +215,8 @@ class Engine:
         now = time.monotonic()
         side = self._side[topic]
         self._look_at_log(owned)
-        sides, unsent = owned.inbox.sides, flow.weight(owned.shard.outbox)
-        if side not in flow.held(sides, owned.shard.buffered, unsent, self._in_memory(now), now):
+        sides = owned.inbox.sides
+        if side not in flow.held(sides, owned.shard.buffered, owned.unsent, self._in_memory(now), now):
             return True
         sides[side].arrived = now
         return False
@@ -234,6 +234,7 @@ class Engine:
             load = flow.Load(
                 waiting=sum(owned.inbox.waiting for owned in shards),
                 unsaved=sum(owned.checkpoints.unsaved for owned in shards),
+                unsent=sum(owned.unsent for owned in shards),
             )
             self._load = (now, load)
         return load

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from stream.configfile.load import load
 from stream.engine import topics
+from stream.engine.checkpoints import QUIET
 from tests.e2e.program import Program, configuration, contents, publish, total
 from tests.faults.disk import Disk
 from tests.faults.planted import Planted, models
@@ -237,12 +238,12 @@ class Cluster:
             if not looks:
                 raise Violation("effects go on and on")
             before = found
-            # On a busy machine the next checkpoint, and with it the next effects, may be far.
+            # On a busy machine the next checkpoint, and with it the next effects, may be far, but not in silence.
             intervals = [
                 total(await asyncio.to_thread(self.scrape, worker), "stream_checkpoint_interval_seconds")
                 for worker in list(self.workers)
             ]
-            await asyncio.sleep(3.0 + 2 * max(intervals))
+            await asyncio.sleep(3.0 + min(2 * max(intervals), 4 * QUIET))
 
     async def _records(self, names: Iterable[str]) -> int:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.address)

@@ -150,7 +150,8 @@ def test_slicing_and_restarts_change_nothing() -> None:
     records = traffic("binary", 2, 16_000, drift=12_000)
     whole = alerts(records, config("binary", "*"))
     assert whole
-    assert alerts(records, config("binary", "*"), span=7.3, restarts=True) == whole
+    assert alerts(records, config("binary", "*"), span=7.3) == whole
+    assert alerts(records, config("binary", "*"), span=37.1, restarts=True) == whole
 
 
 def test_where_the_two_are_not_of_the_same_nothing_is_said() -> None:

@@ -20,6 +20,7 @@ class Taking:
         self.next: dict[Side, int | None] = dict.fromkeys(SIDES, 0)
         self.wanted: list[str] = []
         self.urgent = False
+        self.outbox: list[Any] = []
         self.buffered: dict[Side, int] = dict.fromkeys(SIDES, 0)
 
     def apply(self, records: dict[Side, list[StoredRecord]], clock: Clock) -> list[Any]:

@@ -119,6 +119,7 @@ def test_inboxes_are_emptied_before_they_keep_the_worker_from_fetching_what_they
         (flow.UNSENT_EFFECTS, Load()),
         (0, Load(waiting=flow.WORKER_RECORDS)),
         (0, Load(unsaved=flow.UNSAVED_RECORDS)),
+        (0, Load(unsent=flow.WORKER_EFFECTS)),
     ],
 )
 def test_everything_is_held_at_a_bound(unsent: int, load: Load) -> None:

@@ -16,8 +16,9 @@ from stream.checkpoint.memory import MemoryStore
 from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.effects import SIDES, Clock, Outgoing, Record, Side, StoredRecord
-from stream.engine import checkpoints
+from stream.engine import checkpoints, flow
 from stream.engine.cadence import Cadence
+from stream.engine.flow import Load
 from stream.engine.inbox import LOOK_EVERY, LOST_LOOKS
 from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.owned import Owned
@@ -215,6 +216,28 @@ async def test_after_a_dear_checkpoint_the_next_waits_while_records_come_and_not
         while case.owned.checkpoints.unsaved:  # noqa: ASYNC110  # it ends by itself
             await asyncio.sleep(0.01)
     case.owned.pause()
+
+
+@pytest.mark.parametrize("load", [Load(unsaved=flow.UNSAVED_RECORDS), Load(unsent=flow.WORKER_EFFECTS)])
+async def test_what_may_apply_no_more_has_its_checkpoint_at_once(
+    case: Case, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However dear the last one was: the shard would stand still for as long."""
+    monkeypatch.setattr(checkpoints, "QUIET", 3600.0)
+    await case.owned.checkpoints.save()
+    case.parts.cadence.spent(0, 60.0)
+    assert case.give("predictions", 1, 3)
+    case.owned.apply(lambda: NOW)
+    assert case.give("predictions", 2, 4)
+    assert not case.owned.ready(load)
+    case.owned.apply(lambda: NOW, load)
+    assert case.shard.next["predictions"] == 4, "nothing more was applied"
+    keeper = asyncio.create_task(case.owned.checkpoints.keep(lambda: True, lambda: None))
+    async with asyncio.timeout(10):
+        while case.owned.checkpoints.unsaved:  # noqa: ASYNC110  # it ends by itself
+            await asyncio.sleep(0.01)
+    keeper.cancel()
+    assert case.owned.ready(Load())
 
 
 async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
