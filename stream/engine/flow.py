@@ -27,15 +27,15 @@ ENOUGH = 10_000
 UNSAVED_RECORDS = 500_000
 """Records applied since the last checkpoint, per worker: bounds memory while the store is away."""
 
-UNSENT_EFFECTS = 10_000
+UNSENT_EFFECTS = 5_000
 """Effects that wait to be published, per shard: bounds memory while topics cannot be written. A large one counts as
 several, see `weight`."""
 
-WORKER_EFFECTS = 30_000
+WORKER_EFFECTS = 15_000
 """The same per worker: more than one shard's, so that one that cannot publish does not stop the others."""
 
 EFFECT_BYTES = 8192
-"""What one effect may have: 10,000 of them are 80 MB."""
+"""What one effect may have: 5,000 of them are 40 MB, and a checkpoint makes two copies."""
 
 INBOX_SLICES = 16
 """Slices in the inbox, per shard and side: at 4 MB a fetch, this bounds the bytes of large records. One that is larger
