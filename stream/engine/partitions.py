@@ -236,7 +236,7 @@ class Partitions:
             owned = self.owned[partition] = Owned(partition, epoch, shard, self._parts)
         rows = list(owned.shard.outbox)
         if rows:
-            await self._parts.outbox.publish(rows)
+            await self._parts.outbox.publish(self._parts.told.again(partition, rows))
             owned.checkpoints.confirm(rows)
         owned.begin(await self._seek(owned), lambda: self._lost(owned), lambda error: self.failed(owned, error))
         self._parts.wake()

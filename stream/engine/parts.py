@@ -7,12 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from stream.checkpoint.port import Store
 from stream.checkpoint.seal import Seal
 from stream.engine.cadence import Cadence
 from stream.engine.outbox import Outbox
+from stream.engine.told import Told
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class Parts(Struct):
     budget: int
     """Waiting predictions that a shard keeps in memory."""
     checkpoints: int = 0
+    told: Told = field(default_factory=Told)
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
         """Calls what waits for the store, where nothing else waits for it."""
