@@ -81,12 +81,6 @@ class Checkpoints:
             self._draft is not None or self._confirmed or bool(self.shard.outbox) or self.shard.next != self._saved
         ) and not self.fenced
 
-    def press(self) -> None:
-        """Nothing is applied before the next one, which therefore need not be spared."""
-        if not self._pressed:
-            self._pressed = True
-            self._nudge.set()
-
     def due(self, urgent: bool) -> float:
         """When the next one may be, by a monotonic clock; `urgent`: an alert waits for it."""
         cadence = self.parts.cadence
@@ -98,6 +92,12 @@ class Checkpoints:
     def nudge(self) -> None:
         """Something has changed that cannot wait for the next look."""
         self._nudge.set()
+
+    def press(self) -> None:
+        """Nothing is applied before the next one, which therefore need not wait; the pause after a failure stays."""
+        if not self._pressed and self.trouble is None:
+            self.nudge()
+        self._pressed = True
 
     async def verify(self) -> None:
         """Raises Fenced if another worker has had the shard since; StoreUnavailable if the store cannot say."""

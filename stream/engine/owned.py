@@ -118,10 +118,7 @@ class Owned:
         """Whether there is something to apply now; `load` is the worker's."""
         if self.lender.answered:
             return True
-        if flow.full(load, self.unsent):
-            self.checkpoints.press()
-            return False
-        return self.inbox.ready(self.shard.buffered, load)
+        return not flow.full(load, self.unsent) and self.inbox.ready(self.shard.buffered, load)
 
     def apply(self, clock: Callable[[], Clock], load: Load = NO_LOAD) -> None:
         """Gives the shard what is in the inbox, and the time.
@@ -144,6 +141,8 @@ class Owned:
         self.last_apply = time.monotonic()
         self.lender.lend()
         _tell_refused(decided)
+        if flow.full(load, self.unsent):
+            self.checkpoints.press()
         if self.shard.urgent:
             self.checkpoints.nudge()
 

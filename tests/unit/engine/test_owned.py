@@ -240,6 +240,31 @@ async def test_what_may_apply_no_more_has_its_checkpoint_at_once(
     assert case.owned.ready(Load())
 
 
+@pytest.mark.parametrize("fails", ["store", "broker"])
+async def test_what_may_apply_no_more_does_not_hurry_a_store_or_broker_that_is_away(
+    case: Case, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "_RETRY", (3600.0, 3600.0))
+    case.store.fails, case.out.fails = ("before", False) if fails == "store" else (None, True)
+    tries: list[int] = []
+    save = case.owned.checkpoints.save
+
+    async def counted() -> None:
+        tries.append(len(tries))
+        await save()
+
+    monkeypatch.setattr(case.owned.checkpoints, "save", counted)
+    keeper = asyncio.create_task(case.owned.checkpoints.keep(lambda: True, lambda: None))
+    async with asyncio.timeout(10):
+        while case.owned.checkpoints.trouble is None:  # noqa: ASYNC110  # it comes by itself
+            await asyncio.sleep(0.01)
+    for _ in range(20):
+        case.owned.apply(lambda: NOW, Load(unsent=flow.WORKER_EFFECTS))
+        await asyncio.sleep(0.01)
+    keeper.cancel()
+    assert tries == [0]
+
+
 async def test_stale_and_repeated_slices_are_not_taken(case: Case) -> None:
     assert not case.give("predictions", 0, 0)
     assert not case.give("predictions", 1, 3, ticket=6)
