@@ -10,6 +10,20 @@ from pathlib import Path
 SIZE = "256m"
 
 
+def written(database: Path) -> bool:
+    """Whether somebody is in the middle of a commit, stopped or not."""
+    probe = sqlite3.connect(database, timeout=0.0, isolation_level=None)
+    try:
+        probe.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        probe.execute("ROLLBACK")
+        return False
+    finally:
+        probe.close()
+
+
 class Disk:
     """Mounted at `path`, if this process may; `mounted` says whether it was."""
 

@@ -14,6 +14,7 @@ from tests.e2e.program import total, until
 from tests.faults.cluster import SESSION, Cluster
 from tests.faults.course import differences
 from tests.faults.crashing import POINTS
+from tests.faults.disk import written
 from tests.faults.planted import Planted
 
 pytestmark = pytest.mark.real
@@ -70,6 +71,11 @@ async def test_a_zombie_is_refused_and_nothing_of_it_is_seen(cluster: Cluster, o
     await until(lambda: partitions(cluster, sleeper) == owned)
 
     sleeper.process.send_signal(signal.SIGSTOP)
+    # Asleep in the middle of a commit it would have the database locked, which nobody takes from it on one machine.
+    while await asyncio.to_thread(written, cluster.database("one")):
+        sleeper.process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.05)
+        sleeper.process.send_signal(signal.SIGSTOP)
     cluster.stopped.add(sleeper.process.pid)
     other = cluster.start(settings)
     await until(lambda: partitions(cluster, other) == owned, SESSION + 60)
