@@ -122,7 +122,7 @@ class Checkpoints:
             self._committed(draft, processor, time.perf_counter() - started)
         # 3. What was decided goes out, all acknowledgements awaited.
         if draft.rows:
-            await self.parts.outbox.publish(self.parts.told.again(self.partition, draft.rows))
+            await self.parts.publish(self.partition, draft.rows)
             # 4. It leaves the store with the next delta.
             self.confirm(draft.rows)
         # 5. Faust may let the group's offsets follow.

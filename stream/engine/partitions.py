@@ -233,10 +233,11 @@ class Partitions:
             await owned.checkpoints.verify()
         else:
             epoch, shard = await self._parts.in_thread(self._acquire, partition)
+            self._parts.told.took(partition)
             owned = self.owned[partition] = Owned(partition, epoch, shard, self._parts)
         rows = list(owned.shard.outbox)
         if rows:
-            await self._parts.outbox.publish(self._parts.told.again(partition, rows))
+            await self._parts.publish(partition, rows)
             owned.checkpoints.confirm(rows)
         owned.begin(await self._seek(owned), lambda: self._lost(owned), lambda error: self.failed(owned, error))
         self._parts.wake()

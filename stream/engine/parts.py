@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from stream.checkpoint.port import Store
 from stream.checkpoint.seal import Seal
+from stream.effects import Outgoing
 from stream.engine.cadence import Cadence
 from stream.engine.outbox import Outbox
 from stream.engine.told import Told
@@ -54,8 +55,12 @@ class Parts(Struct):
     """Says that a shard can go on."""
     budget: int
     """Waiting predictions that a shard keeps in memory."""
+    told: Told
     checkpoints: int = 0
-    told: Told = field(default_factory=Told)
+
+    async def publish(self, partition: int, rows: Sequence[Outgoing]) -> None:
+        """Publishes effects of a shard, in order. Raises PublishFailed; it may be called again with the same rows."""
+        await self.outbox.publish(await self.told.again(partition, rows))
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
         """Calls what waits for the store, where nothing else waits for it."""

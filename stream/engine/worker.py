@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from faust.types import TP
@@ -30,8 +31,10 @@ from stream.engine.owned import Owned
 from stream.engine.partitions import Partitions
 from stream.engine.parts import Parts, Timings
 from stream.engine.placement import Placement
+from stream.engine.recall import recent
 from stream.engine.shardlike import NewShard
 from stream.engine.slices import Slice
+from stream.engine.told import Told
 from stream.engine.transport import SliceConsumer
 from stream.view import WorkerView
 
@@ -42,6 +45,9 @@ TICK = 0.1
 
 HELD = 0.02
 """The same for one whose records wait for an answer about the other topic."""
+
+RECALLED = 1000
+"""Records of each partition of the alert topic that are read to see what was published before."""
 
 PING_EVERY = 2.0
 """Seconds between looks at the store."""
@@ -90,6 +96,7 @@ class Engine:
             timings=timings,
             wake=self._arrivals.set,
             budget=config.limits.pending,
+            told=Told(kafka.group, partial(recent, kafka, kafka.topics.alerts, RECALLED)),
         )
         self._partitions = Partitions(
             self._parts, self.membership, self._topics, lambda: self._consumer, new_shard, resident

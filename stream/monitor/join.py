@@ -35,6 +35,9 @@ class Met(Struct):
 
 _NONE_MET = Met([], [], {})
 
+_LARGE = 1 << 18
+"""Slots from which on room grows by an eighth, not by the double: more is held than moving it less often is worth."""
+
 
 class Join:
     """Pending predictions, early labels and settled ids of one model."""
@@ -138,7 +141,7 @@ class Join:
 
     def _grow(self) -> None:
         old = len(self._tick)
-        more = max(64, old)
+        more = max(64, old if old < _LARGE else old // 8)
         self._tick = np.concatenate([self._tick, np.zeros(more, np.int64)])
         self._ts = np.concatenate([self._ts, np.zeros(more)])
         self._predicted = np.concatenate([self._predicted, np.zeros(more)])

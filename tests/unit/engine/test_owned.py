@@ -24,6 +24,7 @@ from stream.engine.outbox import Outbox, PublishFailed
 from stream.engine.owned import Owned
 from stream.engine.parts import Parts
 from stream.engine.slices import Seek, Slice
+from stream.engine.told import Message, Told
 from stream.engine.turns import LEAST
 from tests.integration.counting import CountingShard
 
@@ -56,6 +57,11 @@ class Out:
         self.sent += [row.seq for row in rows]
 
 
+async def nothing_told() -> Sequence[Message]:
+    """The alert topic is empty."""
+    return []
+
+
 class Case:
     """One owned partition, and everything around it."""
 
@@ -71,6 +77,7 @@ class Case:
             timings=cast(Any, SimpleNamespace(apply=ignore, checkpoint=ignore, alert_delay=ignore)),
             wake=lambda: None,
             budget=1000,
+            told=Told("g", nothing_told),
         )
         self.parts = parts
         self.shard = kind(0, None)
