@@ -2,11 +2,12 @@
 
 Only one thing is added: the shard's `apply` looks at the clock. All that is counted is read from `/metrics`.
 
-    python -m benchmarks.our_worker BROKER EVENTS DIRECTORY [STORE]    # writes DIRECTORY/result.json
+    python -m benchmarks.our_worker BROKER EVENTS DIRECTORY [--store URL] [--guards]    # writes DIRECTORY/result.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -19,8 +20,10 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec import structs
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.core import GUARDED
 from stream import app
 from stream.configfile import parse
 from stream.effects import Clock, Outgoing, Record, Side
@@ -96,10 +99,12 @@ def _hours(window: str) -> float:
     return float(window[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[window[-1]]
 
 
-def main(broker: str, events: int, directory: Path, store: str) -> int:
+def main(broker: str, events: int, directory: Path, store: str, guards: bool) -> int:
     """Runs the worker until everything is applied; returns its exit code."""
     port = free_port()
-    text = CONFIGURATION.format(broker=broker, now=time.time_ns(), port=port, store=store)
+    config = parse(CONFIGURATION.format(broker=broker, now=time.time_ns(), port=port, store=store), "benchmark", {})
+    if guards:
+        config = structs.replace(config, defaults=GUARDED.defaults)
     watch = TimedShard.watch = Stopwatch(events)
     vars(app)["Shard"] = TimedShard  # what the composition root builds
     found: dict[str, object] = {}
@@ -112,7 +117,7 @@ def main(broker: str, events: int, directory: Path, store: str) -> int:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=finish, daemon=True).start()
-    code = app.run(parse(text, "benchmark", {}))
+    code = app.run(config)
     result = {
         "events": events,
         "seconds": watch.ended - watch.begun,
@@ -127,5 +132,12 @@ def main(broker: str, events: int, directory: Path, store: str) -> int:
 
 
 if __name__ == "__main__":
-    at = Path(sys.argv[3])
-    sys.exit(main(sys.argv[1], int(sys.argv[2]), at, sys.argv[4] if len(sys.argv) > 4 else f"sqlite:///{at}/state.db"))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("broker")
+    parser.add_argument("events", type=int)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--store")
+    parser.add_argument("--guards", action="store_true")
+    given = parser.parse_args()
+    where = given.store or f"sqlite:///{given.directory}/state.db"
+    sys.exit(main(given.broker, given.events, given.directory, where, given.guards))

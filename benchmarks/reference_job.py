@@ -3,7 +3,7 @@
 Topics are filled first. Then each contestant runs alone, several rounds in changing order; the median counts. Each must
 have counted the same outcomes and the same accuracy per model, or the run fails.
 
-    python -m benchmarks.reference_job [--rounds 3] [--json FILE] [--broker HOST:PORT] [--step 0.001]
+    python -m benchmarks.reference_job [--rounds 3] [--json FILE] [--broker HOST:PORT] [--step 0.001] [--guards]
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from benchmarks.workload import Truth, Workload
 from tests.servers.kafka import Kafka
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS, BY_HAND, FAUST = "ours", "hand-written", "plain Faust"
+OURS, GUARDED, BY_HAND, FAUST = "ours", "guards on", "hand-written", "plain Faust"
 COMMANDS = {
     OURS: ["-m", "benchmarks.our_worker"],
+    GUARDED: ["-m", "benchmarks.our_worker", "--guards"],
     BY_HAND: [str(ROOT / "benchmarks/peers/hand_written.py")],
     FAUST: [str(ROOT / "benchmarks/peers/plain_faust.py")],
 }
@@ -92,9 +93,11 @@ def judge(name: str, result: dict[str, Any], truth: Truth) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The whole benchmark."""
     workload = Workload(predictions=arguments.predictions, models=arguments.models, step=arguments.step)
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in COMMANDS if name not in arguments.without}
+    left_out = {*arguments.without, *(() if arguments.guards else (GUARDED,))}
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in COMMANDS if name not in left_out}
     events = {
         OURS: workload.events,
+        GUARDED: workload.events,
         BY_HAND: workload.records_in_all,
         FAUST: min(arguments.faust_events or workload.records_in_all, workload.records_in_all),
     }
@@ -104,7 +107,7 @@ def run(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
         names = list(runs)
         for number in range(arguments.rounds):
             for name in names[number % len(names) :] + names[: number % len(names)]:
-                extra = [arguments.store] if name == OURS and arguments.store else []
+                extra = ["--store", arguments.store] if name in (OURS, GUARDED) and arguments.store else []
                 result = contest(name, address, events[name], extra)
                 if events[name] >= workload.events:
                     judge(name, result, truth)
@@ -163,6 +166,7 @@ def main() -> int:
     parser.add_argument(
         "--broker", metavar="HOST:PORT", help="an Apache Kafka without these topics; default: one is started"
     )
+    parser.add_argument("--guards", action="store_true", help="ours also with guards on error, score and every feature")
     parser.add_argument("--store", help="checkpoint store of our worker; default: SQLite in a temporary directory")
     parser.add_argument("--faust-events", type=int, help="plain Faust stops after so many (it is slow); default: all")
     parser.add_argument("--without", action="append", choices=list(COMMANDS), default=[], help="leave a contestant out")

@@ -97,13 +97,9 @@ def _settle(
     found: list[int | None],
 ) -> None:
     """Runs through the blocks of some detectors, moves them on and notes their alarms."""
-    for run, (product, sums, most) in zip(batch, _through(batch), strict=True):
-        level = np.array([detectors[number].level for number in run.members])
-        started = np.empty((len(run.members), run.blocks, level.shape[1]))
+    through = _through(batch)
+    for run, (most, started, level) in zip(batch, _levels(batch, detectors, through), strict=True):
         with np.errstate(over="ignore"):  # behind an alarm, which is found before it matters
-            for block in range(run.blocks):
-                started[:, block] = level
-                level = product[:, block] * level + sums[:, block]
             # P_k <= S_k, which has the whole product among its terms.
             reached = ((most * (started + 1.0)) * run.table.weights).sum(axis=2)
         limits = np.array([bounds[number] for number in run.members]) * _SLACK
@@ -142,6 +138,35 @@ def _through(batch: list[_Run]) -> list[tuple[Floats, Floats, Floats]]:
         (product[part].reshape(shape), sums[part].reshape(shape), most[part].reshape(shape))
         for part, shape in zip(parts, shapes, strict=True)
     ]
+
+
+def _levels(
+    batch: list[_Run], detectors: Sequence[Esr], through: list[tuple[Floats, Floats, Floats]]
+) -> list[tuple[Floats, Floats, Floats]]:
+    """For each run the largest S of each block, and R_k at its start, shapes (members, blocks, K), and behind the last.
+
+    All runs go from block to block together; one that has ended stays as it is.
+    """
+    widths = [len(run.members) * len(run.table.weights) for run in batch]
+    stops = np.cumsum(widths).tolist()
+    parts = [slice(stop - width, stop) for stop, width in zip(stops, widths, strict=True)]
+    blocks = max((run.blocks for run in batch), default=0)
+    product, sums = np.ones((blocks, sum(widths))), np.zeros((blocks, sum(widths)))
+    levels = np.empty((blocks + 1, sum(widths)))
+    for run, part, (ratio, term, _) in zip(batch, parts, through, strict=True):
+        product[: run.blocks, part] = ratio.transpose(1, 0, 2).reshape(run.blocks, -1)
+        sums[: run.blocks, part] = term.transpose(1, 0, 2).reshape(run.blocks, -1)
+        levels[0, part] = np.concatenate([detectors[number].level for number in run.members])
+    with np.errstate(over="ignore"):
+        for block in range(blocks):
+            np.multiply(product[block], levels[block], out=levels[block + 1])
+            levels[block + 1] += sums[block]
+    found = []
+    for run, part, (_, _, most) in zip(batch, parts, through, strict=True):
+        shape = (-1, len(run.members), len(run.table.weights))
+        own = levels[: run.blocks + 1, part].reshape(shape).transpose(1, 0, 2)
+        found.append((most, own[:, :-1], own[:, -1]))
+    return found
 
 
 def _first(it: Esr, values: Ints, bound: float, blocks: Ints, started: Floats) -> int | None:

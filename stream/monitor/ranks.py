@@ -9,6 +9,7 @@ Invariant: counts take values in at numbers of values that do not depend on how 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import numpy as np
 
@@ -19,8 +20,6 @@ _FEWEST, _MOST, _SHARE = 16, 2_048, 32
 of 180 guards gave a false alarm within 40,000 healthy values (0.76 per mean time that they promise), with a 16th 0.81.
 """
 
-_NEVER = 1 << 62
-
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -28,7 +27,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 class History:
     """How many healthy values each bin holds."""
 
-    __slots__ = ("counts", "fresh", "total", "up_to", "waiting")
+    __slots__ = ("counts", "fresh", "room", "total", "up_to")
 
     def __init__(self, counts: Ints, fresh: Ints | None = None) -> None:
         self.counts = counts
@@ -36,12 +35,8 @@ class History:
         self.total = int(counts.sum())
         self.fresh = np.zeros(len(counts), np.int64) if fresh is None else fresh
         """By bin, values that are not taken in yet."""
-        self.waiting = int(self.fresh.sum())
-
-    @property
-    def room(self) -> int:
+        self.room = _room(self.total) - int(self.fresh.sum())
         """How many values come before it takes them in."""
-        return min(_MOST, max(_FEWEST, self.total // _SHARE)) - self.waiting
 
     def ranks(self, codes: Ints, draws: Floats, *, frozen: bool = False) -> Floats:
         """The ranks of values by their bins, each against those before; takes them in unless `frozen`."""
@@ -51,60 +46,77 @@ class History:
         """An independent one."""
         copied = History.__new__(History)
         copied.counts, copied.up_to, copied.total = self.counts, self.up_to, self.total
-        copied.fresh, copied.waiting = self.fresh, self.waiting
+        copied.fresh, copied.room = self.fresh, self.room
         return copied
+
+    def rounds(self, count: int) -> list[int]:
+        """How many of `count` values come before it takes them in, then before it does so again, and so on."""
+        sizes, total, room = [self.room], self.total + _room(self.total), _room(self.total)
+        while (count := count - sizes[-1]) > 0:
+            room = _room(total)
+            sizes.append(min(count, room))
+            total += room
+        return sizes
+
+    def take(self, sizes: list[int], came: Ints) -> tuple[Ints, Ints, list[int]]:
+        """Takes in what came in each round, shape (rounds, bins); returns what was counted before each round by bin,
+        up to each bin and in all."""
+        came[0] += self.fresh
+        held = np.concatenate((self.counts[None], came))
+        held.cumsum(axis=0, out=held)
+        below = held.cumsum(axis=1)
+        totals: list[int] = below[:, -1].tolist()
+        full = len(sizes) == 1 or sizes[-1] == _room(totals[-2])
+        after = -1 if full else -2
+        self.counts, self.up_to, self.total = held[after].copy(), below[after].copy(), totals[after]
+        self.fresh = np.zeros(len(self.counts), np.int64) if full else came[-1].copy()
+        self.room = _room(self.total) - (0 if full else sizes[-1])
+        return held[:-1].reshape(-1), below[:-1].reshape(-1), totals[:-1]
+
+
+def _room(total: int) -> int:
+    """How many values are taken in at once, with so many counted."""
+    return min(_MOST, max(_FEWEST, total // _SHARE))
 
 
 def ranks(histories: Sequence[History], codes: Sequence[Ints], draws: Floats, frozen: Sequence[bool]) -> Floats:
-    """`History.ranks` of several histories, each with its own values; `draws` and the result one behind the other."""
-    stops = np.cumsum([len(each) for each in codes]).tolist()
-    at = [stop - len(each) for stop, each in zip(stops, codes, strict=True)]
-    found = np.empty(len(draws))
-    busy = [number for number, each in enumerate(codes) if len(each)]
-    while busy:
-        # Each goes on up to where it takes values in.
-        left = [stops[number] - at[number] for number in busy]
-        until = [_NEVER if frozen[number] else histories[number].room for number in busy]
-        rooms = [min(each) for each in zip(left, until, strict=True)]
-        held = [histories[number] for number in busy]
-        counts, up_to = (np.concatenate(each) for each in ([it.counts for it in held], [it.up_to for it in held]))
-        ends = np.cumsum([len(it.counts) for it in held]).tolist()
-        starts = [end - len(it.counts) for end, it in zip(ends, held, strict=True)]
-        firsts = [at[number] - stops[number] + len(codes[number]) for number in busy]
-        bins = np.concatenate(
-            [codes[number][first : first + room] for number, first, room in zip(busy, firsts, rooms, strict=True)]
-        )
-        if len(busy) > 1:
-            bins += np.repeat(starts, rooms)
-        picked = [slice(at[number], at[number] + room) for number, room in zip(busy, rooms, strict=True)]
-        whole = len(bins) == len(draws)
-        same = counts.take(bins)
-        part = (draws if whole else np.concatenate([draws[rows] for rows in picked])) * (same + 1)
-        part += up_to.take(bins)
-        part -= same
-        part /= np.repeat([it.total + 1 for it in held], rooms) if len(busy) > 1 else held[0].total + 1
-        if whole:
-            found = part
-        fresh = np.concatenate([it.fresh for it in held])
-        fresh += np.bincount(bins, minlength=len(counts))
-        if any(room == most for room, most in zip(rooms, until, strict=True)):
-            counts += fresh
-            up_to = counts.cumsum()
-            up_to -= np.repeat(up_to[starts] - counts[starts], [len(it.counts) for it in held])
-        done = 0
-        for number, it, room, most, start, end, rows in zip(
-            busy, held, rooms, until, starts, ends, picked, strict=True
-        ):
-            if not whole:
-                found[rows] = part[done : done + room]
-                done += room
-            at[number] += room
-            if room == most:
-                it.counts, it.up_to, it.total = counts[start:end], up_to[start:end], it.total + it.waiting + room
-                it.fresh, it.waiting = np.zeros(end - start, np.int64), 0
-            elif not frozen[number]:
-                it.fresh, it.waiting = fresh[start:end], it.waiting + room
-        busy = [number for number in busy if at[number] < stops[number]]
+    """`History.ranks` of several histories, each with its own values; `draws` and the result one behind the other.
+
+    What each history holds in each of its rounds stands one behind the other, and a value looks at that of its round.
+    """
+    if not len(draws):
+        return np.empty(0)
+    # One round of a history, unless its values fill its room.
+    calm = [fixed or len(each) < it.room for it, each, fixed in zip(histories, codes, frozen, strict=True)]
+    rounds = [
+        [len(each)] if one else it.rounds(len(each)) for it, each, one in zip(histories, codes, calm, strict=True)
+    ]
+    sizes = list(chain.from_iterable(rounds))
+    widths = [len(it.counts) for it, each in zip(histories, rounds, strict=True) for _ in each]
+    begins = list(accumulate(widths, initial=0))
+    bins = np.concatenate(codes)
+    bins += np.repeat(begins[:-1], sizes)
+    came = np.bincount(bins, minlength=begins[-1])
+    counts, up_to, totals = list[Ints](), list[Ints](), list[int]()
+    end = 0
+    for it, each, one, fixed in zip(histories, rounds, calm, frozen, strict=True):
+        begin, end = end, end + len(it.counts) * len(each)
+        if one:
+            counts.append(it.counts)
+            up_to.append(it.up_to)
+            totals.append(it.total)
+            if not fixed:
+                it.fresh, it.room = it.fresh + came[begin:end], it.room - each[0]
+        else:
+            below = it.take(each, came[begin:end].reshape(len(each), -1))
+            counts.append(below[0])
+            up_to.append(below[1])
+            totals += below[2]
+    same = np.concatenate(counts).take(bins)
+    found = draws * (same + 1)
+    found += np.concatenate(up_to).take(bins)
+    found -= same
+    found /= np.repeat(np.array(totals) + 1, sizes)
     return found
 
 
