@@ -101,9 +101,9 @@ class StoredLosses(Struct):
     steps: Small = field(default_factory=lambda: np.empty(0, np.int32))
     """Since the scale stands: by ticket the row of its step."""
     scale: Scale | None = None
-    old: Ints = field(default_factory=lambda: np.zeros(_SHAPE, np.int64))
-    young: Ints = field(default_factory=lambda: np.zeros(_SHAPE, np.int64))
-    """Tallies of outcomes by step."""
+    old: Ints = field(default_factory=lambda: np.empty((0, _SHAPE[1]), np.int64))
+    young: Ints = field(default_factory=lambda: np.empty((0, _SHAPE[1]), np.int64))
+    """Tallies of outcomes by step; empty until there are any, for most models have none, and may be many."""
     fitted: int = 0
     means: Floats = field(default_factory=lambda: np.empty((0, 0)))
     """Shape (ESTIMATED, 1 + STEPS): mean losses, of `rmse` mean squares; empty while too little is known."""
@@ -225,6 +225,8 @@ class Losses:
                 (s.tickets.weight, outcomes.weight),
             ):
                 of_ticket[tickets] = of_outcome[rows]
+        if not len(s.young):
+            s.old, s.young = np.zeros(_SHAPE, np.int64), np.zeros(_SHAPE, np.int64)
         s.young += sums(self._rows(numbers), len(s.young), None if len(mine) == len(outcomes) else mine)
         return True
 
