@@ -28,12 +28,18 @@ async def kill(cluster: Cluster, settings: dict[str, Any]) -> None:
 
 async def kill_all(cluster: Cluster, settings: dict[str, Any]) -> None:
     """Every worker at once, as when the machine dies."""
+    for _ in range(await _killed(cluster)):
+        cluster.start(settings)
+
+
+async def _killed(cluster: Cluster) -> int:
+    """Kills every worker; returns how many there were."""
     victims = list(cluster.workers)
     for worker in victims:
         worker.process.send_signal(signal.SIGKILL)
     for worker in victims:
         await asyncio.to_thread(cluster.end, worker, signal.SIGKILL)
-        cluster.start(settings)
+    return len(victims)
 
 
 async def terminate(cluster: Cluster, settings: dict[str, Any]) -> None:
@@ -113,6 +119,18 @@ async def redis_rolled_back(cluster: Cluster, settings: dict[str, Any]) -> None:
     await asyncio.to_thread(redis.restart, True)
 
 
+async def redis_restored(cluster: Cluster, settings: dict[str, Any]) -> None:
+    """All workers die as well: none is left that knows what was published since the snapshot."""
+    assert cluster.redis is not None
+    redis = cluster.redis
+    await asyncio.to_thread(lambda: redis.client().save())
+    await asyncio.sleep(10.0)
+    victims = await _killed(cluster)
+    await asyncio.to_thread(redis.restart, True)
+    for _ in range(victims):
+        cluster.start(settings)
+
+
 async def store_slow(cluster: Cluster, settings: dict[str, Any]) -> None:
     """Every answer of the store takes its time."""
     cluster.store_door.delay = cluster.chance.uniform(0.1, 1.0)
@@ -183,7 +201,7 @@ ANY: tuple[Fault, ...] = (
     *(broker_restart, broker_unreachable, producer_fails),
 )
 OF_STORE: dict[str, tuple[Fault, ...]] = {
-    "redis": (redis_restart, redis_rolled_back, store_slow, store_silent, store_cut),
+    "redis": (redis_restart, redis_rolled_back, redis_restored, store_slow, store_silent, store_cut),
     "sqlite": (disk_full, store_locked, files_small),
 }
 

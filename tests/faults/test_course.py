@@ -10,7 +10,7 @@ from tests.faults import course, kinds
 from tests.faults.conftest import SEED
 
 SHORT: dict[str, tuple[kinds.Fault, ...]] = {
-    "redis": (kinds.kill, kinds.producer_fails, kinds.redis_rolled_back, kinds.store_cut),
+    "redis": (kinds.kill, kinds.producer_fails, kinds.redis_rolled_back, kinds.redis_restored, kinds.store_cut),
     "sqlite": (kinds.terminate, kinds.zombie, kinds.broker_restart, kinds.disk_full, kinds.files_small),
 }
 
