@@ -66,13 +66,13 @@ def value_of(counts: Floats, subject: Subject, code: int | None) -> Floats:
 class Matrix:
     """One confusion matrix, for which plain numbers are many times faster than arrays."""
 
-    def __init__(self, counts: Ints) -> None:
-        """`counts` (K, K) in WEIGHT_UNIT."""
-        self._counts = counts
-        self.truth: list[float] = [n * WEIGHT_UNIT for n in counts.sum(axis=1).tolist()]
+    def __init__(self, counts: Ints | Floats, unit: float = WEIGHT_UNIT) -> None:
+        """`counts` (K, K) in `unit`."""
+        self._counts, self._unit = counts, unit
+        self.truth: list[float] = [n * unit for n in counts.sum(axis=1).tolist()]
         """Weight of each class in the truth."""
-        self.answers: list[float] = [n * WEIGHT_UNIT for n in counts.sum(axis=0).tolist()]
-        self.hits: list[float] = [n * WEIGHT_UNIT for n in counts.diagonal().tolist()]
+        self.answers: list[float] = [n * unit for n in counts.sum(axis=0).tolist()]
+        self.hits: list[float] = [n * unit for n in counts.diagonal().tolist()]
         self.total, self.right = sum(self.truth), sum(self.hits)
         self._present = [1.0 if a + t > 0.0 else 0.0 for a, t in zip(self.answers, self.truth, strict=True)]
         self._shares: dict[str, tuple[list[float], list[float], list[float]]] = {}
@@ -161,7 +161,7 @@ class Matrix:
     @cached_property
     def _filled(self) -> list[tuple[float, int, int]]:
         """Share, truth and prediction of each cell that is not empty."""
-        total = self.total / WEIGHT_UNIT
+        total = self.total / self._unit
         return [
             (count / total, truth, answer)
             for truth, row in enumerate(self._counts.tolist())

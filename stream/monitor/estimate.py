@@ -22,6 +22,7 @@ from stream.checkpoint.packing import unpack
 from stream.events import Estimated, Task
 from stream.monitor import confusion, metricnames
 from stream.monitor.columns import Floats, Ints, Outcomes
+from stream.monitor.confusion import Matrix
 from stream.monitor.features import FeatureLayout
 from stream.monitor.guesses import EXACT, PLACES, Counted, Counts, Grid, key, parts
 from stream.monitor.isotonic import isotonic
@@ -278,13 +279,17 @@ class Expected:
         if subject.form == "class":
             code = class_names.index(subject.class_name) if subject.class_name in class_names else None
         if subject.metric.source == "confusion":
-            return float(confusion.value_of(self.matrix, subject, code))
+            return self._plain.value(subject, code)
         number = 1 if subject.base == "average_precision" else 0
         if subject.form in ("plain", "class"):
             return self._ranks[code][number] if code in self._ranks else math.nan
         read = list(self._ranks.values())
         values = [each[number] for each in read]
         return confusion.mean(values, [each[2] if subject.form == "weighted" else 1.0 for each in read])
+
+    @cached_property
+    def _plain(self) -> Matrix:
+        return Matrix(self.matrix, 1.0)
 
     @cached_property
     def support(self) -> float:
