@@ -52,7 +52,8 @@ from rich.table import Table
 
 from stream.monitor.columns import Floats
 from stream.monitor.detectors import Detector
-from stream.monitor.guards import Guard, Scheme, feed
+from stream.monitor.guard_state import Scheme
+from stream.monitor.guards import Guard, feed
 
 FIRST = STABLE = 10_000
 LONGEST = 20_000

@@ -15,7 +15,8 @@ from stream.config import Model, Rule
 from stream.monitor import guards, values
 from stream.monitor.alerts import Subject
 from stream.monitor.columns import Floats, Ints
-from stream.monitor.guards import FIRST, Guard, Scheme
+from stream.monitor.guard_state import FIRST, Scheme
+from stream.monitor.guards import Guard
 from stream.monitor.occurrences import GUARD_QUIET, Detection
 from stream.monitor.reference import OUTPUT, Numeric
 from stream.monitor.watch import FEATURE_SIGNAL, budget

@@ -9,24 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 
 from stream.monitor import bets, esr
 from stream.monitor.bets import Table
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.esr import Esr
+from stream.monitor.guard_state import Scheme, Stake, State
 from stream.monitor.occurrences import Detection
 from stream.monitor.ranks import History, draws, ranks
 from stream.monitor.reference import Feature, Numeric
-
-Kind: TypeAlias = Literal["flags", "numbers", "bins", "categories"]
-
-FIRST = 1_000
-"""Values that a guard learns from before it bets, unless the reference says how many."""
 
 MEAN_OF = 100
 """Values in a mean where neighbours resemble each other."""
@@ -50,62 +45,6 @@ _PARTS = 32
 
 _PIECE, _LARGEST_PIECE = 256, 4_096
 """Values looked at in one go: few after an alarm, for what follows it is looked at again."""
-
-
-class Scheme(Struct, frozen=True):
-    """What a guard watches and how."""
-
-    kind: Kind
-    gamma: float
-    """Mean number of values to a false alarm, the guard's share of the budget counted in."""
-    direction: str = "both"
-    tolerance: float = 0.0
-    first: int = FIRST
-    seed: int = 0
-    feature: Feature | None = None
-    """Of bins and categories: where the reference's values fell."""
-    reference: str = ""
-    """The reference's version."""
-
-
-class State(Struct):
-    """What a guard has learned and staked; arrays as bytes."""
-
-    reference: str = ""
-    samples: int = 0
-    ready: bool = False
-    means: bool = False
-    """Bets on means of values."""
-    frozen: bool = False
-    """An alarm was raised: values since may not be healthy and are not learned."""
-    rest: float = -math.inf
-    """Values of ticks that end until then are left out."""
-    held: bytes = b""
-    """Values to learn from; later those of an unfinished mean."""
-    edges: bytes = b""
-    worth: bytes = b""
-    """What a value in each bin counts as in a mean."""
-    origin: bytes = b""
-    """Counts when the guard was ready, which decide its bets."""
-    counts: bytes = b""
-    fresh: bytes = b""
-    recent: bytes = b""
-    level: bytes = b""
-    tail: bytes = b""
-
-
-class Stake(Struct):
-    """A piece of values that is bet on."""
-
-    codes: Ints
-    number: int
-    """How many came before, which the draws go by."""
-    seed: int
-    history: History
-    before: History | None
-    """The history without the piece; None: it takes in nothing any more."""
-    esr: Esr
-    bound: float
 
 
 class Guard:

@@ -11,7 +11,8 @@ from stream.monitor import bets, guards
 from stream.monitor.binning import categorical, numeric
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.esr import BLOCK, Esr
-from stream.monitor.guards import Guard, Scheme, State
+from stream.monitor.guard_state import Scheme, State
+from stream.monitor.guards import Guard
 from stream.monitor.occurrences import Detection
 from stream.monitor.ranks import History, draws
 from stream.monitor.reference import Feature
