@@ -1,7 +1,7 @@
 """Ties predictions to their labels, whatever the order, the delay and the repeats.
 
 A prediction waits (*pending*) until its label comes or the horizon ends; a label that comes first waits too (*early*).
-The first of several equal ids wins, the others are counted. Rows live in columns, addressed by slot.
+The first of several equal ids wins, the others are counted.
 Invariant: an id is in at most one of pending, early, settled; rows are taken and given whole ticks at a time.
 """
 
@@ -13,15 +13,15 @@ from collections.abc import Callable
 from itertools import repeat
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from stream.events import Task
-from stream.monitor.columns import Floats, Ints, picked, whole
+from stream.monitor.columns import Floats, Ints, whole
 from stream.monitor.ids import Hashes, hashes
-from stream.monitor.join_rows import Early, Incoming, Joined, Observed, Payload, Rows, Waiting
+from stream.monitor.join_rows import Early, Incoming, Joined, Observed, Rows, Waiting
+from stream.monitor.join_slots import Slots
 from stream.monitor.settled import Settled
-from stream.monitor.suspects import NOT_TAKEN, Bytes, Groups
+from stream.monitor.suspects import Bytes, Groups
 from stream.monitor.vocabulary import Vocabulary
 
 
@@ -34,9 +34,6 @@ class Met(Struct):
 
 
 _NONE_MET = Met([], [], {})
-
-_LARGE = 1 << 18
-"""Slots from which on room grows by an eighth, not by the double: more is held than moving it less often is worth."""
 
 
 class Join:
@@ -53,7 +50,6 @@ class Join:
         self.pending: dict[str, int] = {}
         self.early: dict[str, Early] = {}
         self.settled = Settled()
-        self.keeps_payload = keeps_payload
         self.era = 0
         self.duplicate_predictions = 0
         self.duplicate_labels = 0
@@ -64,20 +60,14 @@ class Join:
         self._gone: list[str] = []
         self._fresh_early: dict[str, bool] = {}
         self._gone_early: list[str] = []
-        self._free: list[int] = []
-        self._ids: npt.NDArray[np.object_] = np.empty(0, np.object_)
-        self._hash: Hashes = np.empty(0, np.uint64)
-        self._tick: Ints = np.empty(0, np.int64)
-        self._ts: Floats = np.empty(0, np.float64)
-        self._predicted: Floats = np.empty(0, np.float64)
-        self._scores: Floats = np.empty((0, scores), np.float64)
-        self._segments: Ints = np.empty((0, segments), np.int64)
-        self._payload: list[Payload] = []
-        self._groups: Bytes = np.empty((0, 0), np.uint8)
-        """Groups of the features, as `suspects.py` gives them."""
-        self._tag = b""
+        self._slots = Slots(scores, segments, keeps_payload)
         self._stored: Rows = np.empty(0, np.intp)
         """Slots of the predictions that came in the last call and are no repeats, in their order."""
+
+    @property
+    def keeps_payload(self) -> bool:
+        """Whether predictions that wait keep their features."""
+        return self._slots.keeps_payload
 
     # -- taking rows ---------------------------------------------------------------------------------------------
 
@@ -115,81 +105,44 @@ class Join:
         return np.array(kept, np.intp)
 
     def _store(self, rows: Incoming, hashed: Hashes) -> Rows:
-        """Writes predictions into free slots."""
-        while len(self._free) < len(rows):
-            self._grow()
-        count = len(rows)
-        if count:
+        """Gives predictions their slots."""
+        if len(rows):
             self.oldest = min(self.oldest, float(rows.ts.min()))
-        taken = self._free[len(self._free) - count :]
-        del self._free[len(self._free) - count :]
-        slots = np.array(taken, np.intp)
-        self._tick[slots], self._ts[slots], self._predicted[slots] = rows.tick, rows.ts, rows.predicted
-        width = min(self._scores.shape[1], rows.scores.shape[1])
-        self._scores[slots, :width] = rows.scores[:, :width]
-        self._scores[slots, width:] = np.nan
-        self._segments[slots] = rows.segments
-        if self._groups.shape[1]:
-            self._groups[slots, 0] = NOT_TAKEN
-        self._ids[slots] = rows.ids
-        self._hash[slots] = hashed
-        if rows.payload is not None:
-            for slot, payload in zip(taken, rows.payload, strict=True):
-                self._payload[slot] = payload
         self._fresh.update(dict.fromkeys(rows.ids, False))
-        return slots
-
-    def _grow(self) -> None:
-        old = len(self._tick)
-        more = max(64, old if old < _LARGE else old // 8)
-        self._tick = np.concatenate([self._tick, np.zeros(more, np.int64)])
-        self._ts = np.concatenate([self._ts, np.zeros(more)])
-        self._predicted = np.concatenate([self._predicted, np.zeros(more)])
-        self._scores = np.concatenate([self._scores, np.full((more, self._scores.shape[1]), np.nan)])
-        self._segments = np.concatenate([self._segments, np.zeros((more, self._segments.shape[1]), np.int64)])
-        self._groups = np.concatenate([self._groups, np.full((more, self._groups.shape[1]), NOT_TAKEN, np.uint8)])
-        self._ids = np.concatenate([self._ids, np.full(more, None, np.object_)])
-        self._hash = np.concatenate([self._hash, np.zeros(more, np.uint64)])
-        if self.keeps_payload:
-            self._payload.extend(repeat(None, more))
-        self._free.extend(range(old + more - 1, old - 1, -1))
+        return self._slots.take(rows, hashed)
 
     def widen(self, scores: int) -> None:
         """Makes room for the scores of more classes."""
-        missing = scores - self._scores.shape[1]
-        if missing > 0:
-            self._scores = np.hstack([self._scores, np.full((len(self._scores), missing), np.nan)])
+        self._slots.widen(scores)
 
     # -- places of expected losses -----------------------------------------------------------------------------------
 
     def place(self, places: Ints) -> None:
         """Regression: gives predictions that came in the last call and are no repeats their places (`losses.py`)."""
-        self._scores[self._stored, 0] = places
+        self._slots.scores[self._stored, 0] = places
 
     def placed(self, slots: Rows) -> Floats:
         """Shape (n, 1): the places of predictions that were joined in the last call, NaN where they have none."""
-        return self._scores[slots, :1]
+        return self._slots.scores[slots, :1]
 
     # -- groups of features ------------------------------------------------------------------------------------------
 
     def group(self, groups: Groups | None) -> None:
         """Predictions take along the groups of another reference from now on; those that wait have none of it."""
-        width = 0 if groups is None else len(groups.features)
-        self._tag = b"" if groups is None else groups.tag
-        self._groups = np.full((len(self._tick), width), NOT_TAKEN, np.uint8)
+        self._slots.group(groups)
 
     @property
     def came(self) -> Hashes:
         """Hashes of the ids that came in the last call and are no repeats."""
-        return self._hash[self._stored]
+        return self._slots.hash[self._stored]
 
     def mark(self, groups: Bytes, rows: Ints | None) -> None:
         """What some of these take along; None: all."""
-        self._groups[self._stored if rows is None else self._stored[rows]] = groups
+        self._slots.groups[self._stored if rows is None else self._stored[rows]] = groups
 
     def marked(self, slots: Rows) -> Bytes:
         """What outcomes of the last call had taken along."""
-        return self._groups[slots]
+        return self._slots.groups[slots]
 
     def _meet_early(self, ids: list[str]) -> Met:
         """New predictions whose label is already here: takes both out of waiting."""
@@ -224,7 +177,7 @@ class Join:
         """Gathers both kinds of meeting and puts them in order."""
         label_tick, label_ts = observed.tick[hit], observed.ts[hit]
         actual, weight = observed.actual[hit], observed.weight[hit]
-        came = self._tick[slots]
+        came = self._slots.tick[slots]
         tick = np.maximum(came, label_tick)
         # A label of an earlier tick than its prediction waited for it, though both are in this call.
         phase = (came <= label_tick).astype(np.int64)
@@ -233,12 +186,12 @@ class Join:
             position = {event_id: row for row, event_id in enumerate(ids)}
             arrival = hit.copy()
             for index in np.flatnonzero(phase == 0):
-                arrival[index] = position[self._ids[slots[index]]]
+                arrival[index] = position[self._slots.ids[slots[index]]]
         if met.rows:
             labels = list(met.labels.values())
             early = np.array(met.slots, np.intp)
             slots = np.concatenate([slots, early])
-            tick = np.concatenate([tick, self._tick[early]])
+            tick = np.concatenate([tick, self._slots.tick[early]])
             phase = np.concatenate([phase, np.zeros(len(early), np.int64)])
             arrival = np.concatenate([arrival, np.array(met.rows, np.intp)])
             label_ts = np.concatenate([label_ts, np.array([label.ts for label in labels])])
@@ -248,14 +201,14 @@ class Join:
         slots = slots[order]
         joined = Joined(
             tick[order],
-            self._ts[slots],
+            self._slots.ts[slots],
             label_ts[order],
-            self._predicted[slots],
-            self._scores[slots],
-            self._segments[slots],
+            self._slots.predicted[slots],
+            self._slots.scores[slots],
+            self._slots.segments[slots],
             actual[order],
             weight[order],
-            [self._payload[slot] for slot in slots] if self.keeps_payload else None,
+            [self._slots.payload[slot] for slot in slots] if self.keeps_payload else None,
             slots,
         )
         return joined, slots
@@ -264,22 +217,14 @@ class Join:
         """Frees the slots of outcomes and remembers their ids."""
         if not len(slots):
             return
-        self.settled.add(self._hash[slots], now, horizon)
-        self._account(self._ts[slots], -1)
+        self.settled.add(self._slots.hash[slots], now, horizon)
+        self._account(self._slots.ts[slots], -1)
         self._release(slots)
 
     def _release(self, slots: Rows) -> None:
         stored = self._fresh.pop
-        self._gone += [event_id for event_id in self._ids[slots].tolist() if stored(event_id, True)]
-        self._clear(slots)
-
-    def _clear(self, slots: Rows) -> None:
-        self._ids[slots] = None
-        listed = slots.tolist()
-        if self.keeps_payload:
-            for slot in listed:
-                self._payload[slot] = None
-        self._free.extend(listed)
+        self._gone += [event_id for event_id in self._slots.ids[slots].tolist() if stored(event_id, True)]
+        self._slots.clear(slots)
 
     def _account(self, ts: Floats, change: int) -> None:
         """Keeps `waiting` right for predictions that begin or end to wait."""
@@ -306,8 +251,8 @@ class Join:
         expired = sum(self.waiting.pop(pane) for pane in [pane for pane in self.waiting if pane < floor])
         self.total -= expired
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
-        old = live[self._ts[live] < before]
-        ids = self._ids[old].tolist()
+        old = live[self._slots.ts[live] < before]
+        ids = self._slots.ids[old].tolist()
         for event_id in ids:
             del self.pending[event_id]
         self._release(old)
@@ -335,10 +280,10 @@ class Join:
     def evict(self, count: int, kept: set[str]) -> None:
         """Drops the oldest rows from memory that are in the store and not among `kept`."""
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
-        slots = live[np.argsort(self._ts[live], kind="stable")]
-        ids = [i for i in self._ids[slots].tolist() if i not in self._fresh and i not in kept][:count]
+        slots = live[np.argsort(self._slots.ts[live], kind="stable")]
+        ids = [i for i in self._slots.ids[slots].tolist() if i not in self._fresh and i not in kept][:count]
         gone = np.array([self.pending.pop(event_id) for event_id in ids], np.intp)
-        self._clear(gone)
+        self._slots.clear(gone)
 
     def unknown(self, ids: list[str]) -> list[str]:
         """Those of `ids` whose prediction may wait in the store."""
@@ -379,9 +324,9 @@ class Join:
         if "regression" not in (old, new):
             return
         convert = as_number if new == "regression" else as_code
-        self._scores[:] = np.nan  # probabilities are no places, nor places probabilities
+        self._slots.scores[:] = np.nan  # probabilities are no places, nor places probabilities
         live = np.fromiter(self.pending.values(), np.intp, len(self.pending))
-        self._predicted[live] = [convert(value, vocabulary) for value in self._predicted[live].tolist()]
+        self._slots.predicted[live] = [convert(value, vocabulary) for value in self._slots.predicted[live].tolist()]
         for event_id, label in self.early.items():
             self.early[event_id] = Early(label.tick, label.ts, convert(label.actual, vocabulary), label.weight)
 
@@ -389,65 +334,23 @@ class Join:
 
     def changes(self) -> tuple[dict[str, Waiting], list[str], dict[str, Early], list[str]]:
         """Pending rows to store and ids to delete, and the same of early labels, since the last call."""
-        waiting = self._rows(list(self._fresh))
+        ids = list(self._fresh)
+        slots = np.array([self.pending[event_id] for event_id in ids], np.intp)
+        waiting = dict(zip(ids, self._slots.waiting(slots, self.era), strict=True))
         early = {event_id: self.early[event_id] for event_id in self._fresh_early}
         changed = waiting, self._gone, early, self._gone_early
         self._fresh, self._gone, self._fresh_early, self._gone_early = {}, [], {}, []
         return changed
 
-    def _rows(self, ids: list[str]) -> dict[str, Waiting]:
-        """Pending predictions as they are stored."""
-        slots = np.array([self.pending[event_id] for event_id in ids], np.intp)
-        columns = (self._tick, self._ts, self._predicted, self._scores, self._segments)
-        payloads = picked(self._payload, slots.tolist()) if self.keeps_payload else [None] * len(ids)
-        eras = [self.era] * len(ids)
-        groups = self._tagged(self._groups[slots])
-        rows = zip(*(column[slots].tolist() for column in columns), payloads, eras, groups, strict=True)
-        return {event_id: Waiting(*row) for event_id, row in zip(ids, rows, strict=True)}
-
-    def _tagged(self, groups: Bytes) -> list[bytes]:
-        """Groups as they are stored."""
-        width = groups.shape[1]
-        if not width:
-            return [b""] * len(groups)
-        listed, taken = groups.tobytes(), (groups[:, 0] != NOT_TAKEN).tolist()
-        return [
-            self._tag + listed[row * width : (row + 1) * width] if taken[row] else b"" for row in range(len(groups))
-        ]
-
     def restore_pending(self, ids: list[str], rows: list[Waiting]) -> None:
         """Takes stored pending predictions into memory."""
         if not ids:
             return
-        width = self._scores.shape[1]
-        scores = np.full((len(rows), width), np.nan)
-        for index, row in enumerate(rows):
-            known = row.scores[:width]
-            scores[index, : len(known)] = known
-        slots = self._store(
-            Incoming(
-                ids,
-                np.array([row.tick for row in rows], np.int64),
-                np.array([row.ts for row in rows], np.float64),
-                np.array([row.predicted for row in rows], np.float64),
-                scores,
-                np.array([row.segments for row in rows], np.int64).reshape(len(rows), -1),
-                [row.payload for row in rows] if self.keeps_payload else None,
-            ),
-            hashes(ids),
-        )
+        slots = self._store(self._slots.incoming(ids, rows), hashes(ids))
         self.pending.update(zip(ids, slots.tolist(), strict=True))
-        if self._groups.shape[1]:
-            self._restore_groups(slots, rows)
+        self._slots.restore_groups(slots, rows)
         for event_id in ids:
             self._fresh.pop(event_id, None)
-
-    def _restore_groups(self, slots: Rows, rows: list[Waiting]) -> None:
-        """Those that stored predictions took along, where they are of the present reference."""
-        width, begin = self._groups.shape[1], len(self._tag)
-        for slot, row in zip(slots.tolist(), rows, strict=True):
-            if row.groups[:begin] == self._tag and len(row.groups) == begin + width:
-                self._groups[slot] = np.frombuffer(row.groups, np.uint8, width, begin)
 
     def restore_early(self, ids: list[str], labels: list[Early]) -> None:
         """Takes back stored early labels."""
