@@ -37,7 +37,7 @@ WATCHED = Model(
     windows=(600.0,),
     rules=(
         Rule(name="drift", feature="*", test="psi", above=0.2),
-        Rule(name="accuracy", metric="accuracy", drop=0.008, min_samples=5_000),
+        Rule(name="accuracy", metric="accuracy", drop=0.02, min_samples=5_000),
     ),
 )
 ALWAYS = msgspec.structs.replace(

@@ -261,12 +261,14 @@ def _sureties(family: Family) -> Floats:
         others, doubt = _change(*rest)
         shared = np.maximum(others, 0.0)
         if family.binary:
-            # Rare errors are skewed: this scale has a known spread whatever the rate (Anscombe 1948, equation 2.1).
+            # Rare errors are skewed: this scale has a known spread whatever the rate (Anscombe 1948, equation 2.1). It
+            # makes much of none at all in a short time before, which one spread for both times does not.
             n = mine[0].n
             now = (mine[0].mean * n + 0.375) / (n + 0.75)
             expected = np.clip(mine[1].mean + shared, 0.0, 1.0)
             shares = 1.0 / (n + 0.5) + np.sum([1.0 / each.n for each in (mine[1], *rest)], axis=0)
             surety = 2.0 * (np.arcsin(np.sqrt(now)) - np.arcsin(np.sqrt(expected))) / np.sqrt(shares)
+            surety = np.minimum(surety, (rise - shared) / np.sqrt(_pooled(*mine) + _pooled(*rest)))
         else:
             surety = (rise - shared) / np.sqrt(variance + doubt)
     enough = (mine[0].n >= MIN_OUTCOMES) & (mine[1].n >= MIN_OUTCOMES)
@@ -298,11 +300,15 @@ def _share(name: str, family: Family, at: tuple[int, int]) -> SegmentShare:
 
 def _change(recent: Means, before: Means) -> tuple[Floats, Floats]:
     """Difference of the means and its variance: the larger of that with one spread for both and that with two."""
-    weight, squares = recent.weight + before.weight, recent.squares + before.squares
-    pooled = _spread(weight, recent.loss + before.loss, squares) * (1.0 / recent.n + 1.0 / before.n)
     apart = _spread(recent.weight, recent.loss, recent.squares) / recent.n
     apart = apart + _spread(before.weight, before.loss, before.squares) / before.n
-    return recent.mean - before.mean, np.maximum(pooled, apart)
+    return recent.mean - before.mean, np.maximum(_pooled(recent, before), apart)
+
+
+def _pooled(recent: Means, before: Means) -> Floats:
+    """Variance of the difference of the means, if one spread holds for both."""
+    both = recent.plus(before)
+    return _spread(both.weight, both.loss, both.squares) * (1.0 / recent.n + 1.0 / before.n)
 
 
 def _spread(weight: Floats, loss: Floats, squares: Floats) -> Floats:

@@ -29,8 +29,9 @@ Small = npt.NDArray[np.int32]
 NOT_TAKEN = 255
 """In the place of the first feature's group: the prediction was not taken."""
 
-CATEGORIES = 28
-"""Most frequent categories that are a group each; the rest of a feature's is one."""
+CATEGORIES = 100
+"""Most frequent categories that are a group each; the rest of a feature's is one. With those that are none of them,
+twice their number fits into a byte."""
 
 TAKEN = 4_000
 """Predictions of a pane that are taken, about: from half of it to all."""
@@ -65,8 +66,8 @@ class Groups:
             for row, block in enumerate(layout.blocks)
             if block.feature.name not in without and block.feature.name != OUTPUT
         ][:limit]
-        self.tag = bytes.fromhex(layout.reference.version)[:4]
-        """Tells the groups of one reference from those of another."""
+        self.tag = bytes([CATEGORIES, *bytes.fromhex(layout.reference.version)[:4]])
+        """Tells the groups of one reference, and of one way to cut it, from others."""
         self.features: Ints = np.array([row for row, _ in picked], np.int64)
         self.names: list[str] = []
         self.starts: Ints = np.zeros(len(picked), np.int64)
