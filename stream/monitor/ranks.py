@@ -50,8 +50,9 @@ class History:
         return copied
 
     def rounds(self, count: int) -> list[int]:
-        """How many of `count` values come before it takes them in, then before it does so again, and so on."""
-        sizes, total, room = [self.room], self.total + _room(self.total), _room(self.total)
+        """How many of `count` values, which fill its room, come before it takes them in, then before it does so again,
+        and so on."""
+        sizes, total = [self.room], self.total + _room(self.total)
         while (count := count - sizes[-1]) > 0:
             room = _room(total)
             sizes.append(min(count, room))
