@@ -150,7 +150,9 @@ async def test_a_backlog_gives_the_same_whatever_is_killed(
     events = traffic.until(NEW_YEAR + SPAN)
     whole = configuration(kafka.address, "whole", inputs, store(tmp_path, "whole"))
     killed = configuration(kafka.address, "killed", inputs, store(tmp_path, "killed"))
+    renewal = {"model": "card-fraud", "at": NEW_YEAR + 150.0, "first": 1000, "reason": "the fraud is known by now"}
     for settings in (whole, killed):
+        settings["references"] = [renewal]
         (tmp_path / "topics.yaml").write_text(json.dumps(settings))
         await topics.ready(load(tmp_path / "topics.yaml").kafka)
     await publish(producer, inputs, events)
@@ -169,6 +171,7 @@ async def test_a_backlog_gives_the_same_whatever_is_killed(
     program = start(killed)
     await until(lambda: applied(program) == len(events))
     assert counts(program) == expected
+    assert known(program)["card-fraud"]["renewals"] == 1
     assert await asyncio.to_thread(program.stop, signal.SIGTERM) == 0
 
     end = NEW_YEAR + SPAN - 20
