@@ -20,7 +20,7 @@ from stream.engine.security import connection
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds that it may take to reach a broker, and again to read."""
 
 

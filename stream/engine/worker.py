@@ -11,7 +11,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, cast
 
 from faust.types import TP
@@ -34,7 +33,7 @@ from stream.engine.placement import Placement
 from stream.engine.recall import recent
 from stream.engine.shardlike import NewShard
 from stream.engine.slices import Slice
-from stream.engine.told import Told
+from stream.engine.told import Message, Told
 from stream.engine.transport import SliceConsumer
 from stream.view import WorkerView
 
@@ -96,7 +95,7 @@ class Engine:
             timings=timings,
             wake=self._arrivals.set,
             budget=config.limits.pending,
-            told=Told(kafka.group, partial(recent, kafka, kafka.topics.alerts, RECALLED)),
+            told=Told(kafka.group, self._recalled),
         )
         self._partitions = Partitions(
             self._parts, self.membership, self._topics, lambda: self._consumer, new_shard, resident
@@ -140,6 +139,13 @@ class Engine:
             await asyncio.sleep(0.2)
         if not self._stopping and not self.failure.done():
             self.failure.set_result(f"the consumer ended: {app.crash_reason or 'no reason known'!r}")
+
+    async def _recalled(self) -> Sequence[Message]:
+        """The end of the alert topic. Read in a thread: there are many answers to wait for, and while shards have much
+        to do, each would take a turn of theirs."""
+        kafka = self.config.kafka
+        read = lambda: asyncio.run(recent(kafka, kafka.topics.alerts, RECALLED))  # noqa: E731  # made where it runs
+        return await self._loop.run_in_executor(self._threads, read)
 
     async def _watch_store(self) -> None:
         """A worker without traffic would not notice that its store has gone."""

@@ -19,6 +19,7 @@ from stream.effects import SIDES, Channel, Outgoing, Side
 from stream.engine import flow, topics
 from stream.engine.outbox import Outbox
 from stream.engine.slices import Progress
+from stream.engine.told import SEQ, SHARD
 from tests.integration.counting import CountingShard
 from tests.integration.workers import (
     SEAL,
@@ -198,7 +199,8 @@ async def test_effects_that_were_committed_and_not_published_are_published_first
     async with running(engine(config, store)) as worker:
         await until(lambda: worker.view().ready and not shard(worker, 0).outbox)
         await until(lambda: not list(store.load(0, "out/")))
-    assert await everything(config, config.kafka.topics.alerts) == [(row.value, {})]
+    headers = {SHARD: f"{config.kafka.group}/0".encode(), SEQ: b"1"}
+    assert await everything(config, config.kafka.topics.alerts) == [(row.value, headers)]
 
 
 async def test_the_topic_ahead_is_paused_while_the_other_is_behind(
