@@ -69,6 +69,8 @@ class Checkpoints:
         self._confirmed = False
         """Effects were published since the last delta: the next one takes them out of the store."""
         self._draft: _Draft | None = None
+        self._telling = False
+        """An alert is being saved or published."""
         self._saving = asyncio.Lock()
         self._last_save = 0.0
         self._pressed = False
@@ -80,6 +82,11 @@ class Checkpoints:
         return (
             self._draft is not None or self._confirmed or bool(self.shard.outbox) or self.shard.next != self._saved
         ) and not self.fenced
+
+    @property
+    def hurried(self) -> bool:
+        """Whether an alert is on its way out."""
+        return self._telling or self.shard.urgent
 
     def due(self, urgent: bool) -> float:
         """When the next one may be, by a monotonic clock; `urgent`: an alert waits for it."""
@@ -106,10 +113,17 @@ class Checkpoints:
 
     async def save(self) -> None:
         """One checkpoint. Raises Fenced, StoreUnavailable, PublishFailed; after the last two it may be called again."""
+        try:
+            await self._save()
+        finally:
+            self._telling = False
+
+    async def _save(self) -> None:
         started = time.perf_counter()
         async with self._saving:
             # 1. What changed since the last delta, together with the offsets it goes with.
             draft = self._draft = self._draft or self._encode()
+            self._telling = any(row.channel is Channel.ALERTS for row in draft.rows)
             # 2. One atomic commit, fenced by the epoch. It must not be left alone half-way, so it is not cancelled.
             commit = asyncio.ensure_future(self.parts.in_thread(self._commit, draft.delta))
             try:

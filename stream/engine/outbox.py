@@ -49,7 +49,7 @@ def topic_names(kafka: Kafka) -> Mapping[Channel, str]:
 
 
 class Outbox:
-    """The way out of one worker. All methods are called on the event loop that started it."""
+    """The way out of one worker. All methods are called on one event loop."""
 
     def __init__(self, kafka: Kafka, client_id: str, keep: Callable[[str, bytes], Awaitable[None]]) -> None:
         self._kafka = kafka

@@ -12,6 +12,7 @@ from msgspec import Struct
 from stream.checkpoint.port import Store
 from stream.checkpoint.seal import Seal
 from stream.effects import Outgoing
+from stream.engine.aside import Aside
 from stream.engine.cadence import Cadence
 from stream.engine.outbox import Outbox
 from stream.engine.told import Told
@@ -49,6 +50,8 @@ class Parts(Struct):
     seal: Seal
     threads: Executor
     outbox: Outbox
+    aside: Aside
+    """Where the outbox works."""
     cadence: Cadence
     timings: Timings
     wake: Callable[[], None]
@@ -60,7 +63,8 @@ class Parts(Struct):
 
     async def publish(self, partition: int, rows: Sequence[Outgoing]) -> None:
         """Publishes effects of a shard, in order. Raises PublishFailed; it may be called again with the same rows."""
-        await self.outbox.publish(await self.told.again(partition, rows))
+        told = await self.told.again(partition, rows)
+        await self.aside.do(lambda: self.outbox.publish(told))
 
     async def in_thread(self, call: Callable[..., T], *args: object) -> T:
         """Calls what waits for the store, where nothing else waits for it."""

@@ -22,6 +22,7 @@ from stream.config import Config
 from stream.effects import Clock, Side
 from stream.engine import flow, looking, topics
 from stream.engine.application import SliceApp
+from stream.engine.aside import Aside
 from stream.engine.assignor import Copartitioned
 from stream.engine.cadence import Cadence
 from stream.engine.group import Membership, consumer_settings
@@ -47,6 +48,9 @@ HELD = 0.02
 
 RECALLED = 1000
 """Records of each partition of the alert topic that are read to see what was published before."""
+
+LONG, BREATH = 0.1, 0.01
+"""Seconds of a call after which alerts that wait get some time, and how much."""
 
 PING_EVERY = 2.0
 """Seconds between looks at the store."""
@@ -91,11 +95,12 @@ class Engine:
             seal=seal,
             threads=self._threads,
             outbox=Outbox(kafka, self.membership.client_id, keep_artifact),
+            aside=Aside("outbox"),
             cadence=Cadence(config.checkpoint.every),
             timings=timings,
             wake=self._arrivals.set,
             budget=config.limits.pending,
-            told=Told(kafka.group, self._recalled),
+            told=Told(kafka.group, self._recall),
         )
         self._partitions = Partitions(
             self._parts, self.membership, self._topics, lambda: self._consumer, new_shard, resident
@@ -140,12 +145,10 @@ class Engine:
         if not self._stopping and not self.failure.done():
             self.failure.set_result(f"the consumer ended: {app.crash_reason or 'no reason known'!r}")
 
-    async def _recalled(self) -> Sequence[Message]:
-        """The end of the alert topic. Read in a thread: there are many answers to wait for, and while shards have much
-        to do, each would take a turn of theirs."""
+    async def _recall(self) -> Sequence[Message]:
+        """The end of the alert topic."""
         kafka = self.config.kafka
-        read = lambda: asyncio.run(recent(kafka, kafka.topics.alerts, RECALLED))  # noqa: E731  # made where it runs
-        return await self._loop.run_in_executor(self._threads, read)
+        return await self._parts.aside.do(lambda: recent(kafka, kafka.topics.alerts, RECALLED))
 
     async def _watch_store(self) -> None:
         """A worker without traffic would not notice that its store has gone."""
@@ -176,7 +179,8 @@ class Engine:
                     await self._app.stop()
             except TimeoutError:
                 logger.warning("the consumer did not stop in %.0f s", STOP_PATIENCE)
-        await self._parts.outbox.close()
+        await self._parts.aside.do(self._parts.outbox.close)
+        self._parts.aside.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         return clean
 
@@ -285,9 +289,16 @@ class Engine:
                     quiet = not owned.ready(self._in_memory(now)) and now - owned.last_apply < TICK
                     if not inbox.attached or owned.lender.lending or quiet:
                         continue
+                    begun = time.monotonic()
                     self._apply(owned)
                     busy = busy or owned.ready(self._in_memory(now))
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(self._breath(time.monotonic() - begun))
+
+    def _breath(self, took: float) -> float:
+        """Seconds to leave to others after a call that took so many: an alert on its way out has several steps to go,
+        and each would wait for the next call."""
+        hurried = took > LONG and any(owned.checkpoints.hurried for owned in self.shards.values())
+        return BREATH if hurried else 0.0
 
     def _apply(self, owned: Owned) -> None:
         def clock() -> Clock:

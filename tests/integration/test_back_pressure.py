@@ -211,10 +211,11 @@ async def test_a_slow_challenger_delays_neither_heartbeats_nor_the_alerts_of_oth
             quick = [owned for partition, owned in worker.shards.items() if partition != 0]
             before = worker.assignor.claim.generation
             await until(lambda: not any(behind(owned.partition) or owned.shard.outbox for owned in quick), 90)
-            # Their alerts are out, while partition 0 is still at it.
+            # Their alerts are out, while partition 0 has most of it before it.
             assert sum(wrong(worker, owned.partition) for owned in quick) > 0
-            assert behind(0)
+            done = shard(worker, 0).sums.outcomes
             await until(lambda: outcomes(worker) == traffic.sent, 180)
+            assert done < shard(worker, 0).sums.outcomes / 2
             assert worker.assignor.claim.generation == before
             assert worker.fenced == 0
             assert worker.shards[0] is slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,6 +17,7 @@ from stream.checkpoint.port import Delta, Fenced, StoreUnavailable
 from stream.checkpoint.seal import Seal
 from stream.effects import SIDES, Clock, Outgoing, Record, Side, StoredRecord
 from stream.engine import checkpoints, flow
+from stream.engine.aside import Aside
 from stream.engine.cadence import Cadence
 from stream.engine.flow import Load
 from stream.engine.inbox import LOOK_EVERY, LOST_LOOKS
@@ -57,6 +58,13 @@ class Out:
         self.sent += [row.seq for row in rows]
 
 
+class Here:
+    """Does on this loop what a worker does on another."""
+
+    async def do(self, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await make()
+
+
 async def nothing_told() -> Sequence[Message]:
     """The alert topic is empty."""
     return []
@@ -73,6 +81,7 @@ class Case:
             seal=Seal(b"a key of thirty-two bytes at least"),
             threads=threads,
             outbox=cast(Outbox, self.out),
+            aside=cast(Aside, Here()),
             cadence=Cadence(0.5),
             timings=cast(Any, SimpleNamespace(apply=ignore, checkpoint=ignore, alert_delay=ignore)),
             wake=lambda: None,
