@@ -68,8 +68,7 @@ class Guard:
         self._origin: Ints = np.empty(0, np.int64)
         self._groups: Ints | None = None
         if scheme.kind == "categories":
-            assert scheme.feature is not None
-            self._groups = _groups(scheme.feature)
+            self._groups = _groups(self._feature)
         self._history = History(self._origin)
         self._table: Table | None = None
         self._esr: Esr | None = None
@@ -114,6 +113,11 @@ class Guard:
     def _groups_of(self) -> Ints:
         assert self._groups is not None
         return self._groups
+
+    @property
+    def _feature(self) -> Feature:
+        assert self.scheme.feature is not None
+        return self.scheme.feature
 
     def rest(self, until: float) -> None:
         """Leaves out what comes in ticks that end until then."""
@@ -160,7 +164,11 @@ class Guard:
         else:
             codes = held.astype(np.int64)
             self._worth = self._worths()
-            self._origin = self._known + np.bincount(codes, minlength=len(self._known))
+            self._origin = np.bincount(codes, minlength=self._width)
+            # Categories are watched each by itself for being the most frequent of the reference, where chance has made
+            # them more so than they are. What it counted would look like a change from the first value on.
+            if self._groups is None:
+                self._origin += np.array(self._feature.counts[: self._width], np.int64)
         self._state.ready = True
         self._open(History(self._origin.copy()))
 
@@ -192,19 +200,15 @@ class Guard:
         self._bound = scheme.gamma / MEAN_OF if means else scheme.gamma
 
     @property
-    def _known(self) -> Ints:
-        """The reference's counts."""
-        assert self.scheme.feature is not None
-        counts = np.array(self.scheme.feature.counts, np.int64)
-        if self._groups is None:
-            return counts[: self.scheme.feature.bins]
-        return np.bincount(self._groups, counts).astype(np.int64)
+    def _width(self) -> int:
+        """Number of codes: bins, or groups of categories."""
+        return self._feature.bins if self._groups is None else int(self._groups[-1]) + 1
 
     def _worths(self) -> Floats:
         """What each code counts as: a bin its position, the first category 1 and the others 0."""
         if isinstance(self.scheme.feature, Numeric):
             return np.array(self.scheme.feature.positions)
-        worth: Floats = (np.arange(len(self._known)) == 0).astype(np.float64)
+        worth: Floats = (np.arange(self._width) == 0).astype(np.float64)
         return worth
 
     def _numbers(self, values: Floats | Ints) -> Floats:

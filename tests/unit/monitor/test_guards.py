@@ -7,15 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.config import Limits
+from stream.events import Scalar
 from stream.monitor import bets, guards
 from stream.monitor.binning import categorical, numeric
 from stream.monitor.columns import Floats, Ints
 from stream.monitor.esr import BLOCK, Esr
+from stream.monitor.features import FeatureLayout
 from stream.monitor.guard_state import Scheme, State
 from stream.monitor.guards import Guard
 from stream.monitor.occurrences import Detection
 from stream.monitor.ranks import History, draws
-from stream.monitor.reference import Feature
+from stream.monitor.reference import Categorical, Feature
+from stream.monitor.reference_builder import from_events
 
 
 def fed(scheme: Scheme, values: Floats) -> list[Detection]:
@@ -164,6 +168,21 @@ def test_features_are_ranked_among_the_reference() -> None:
     assert 20_000 < found[0].samples < 20_250
     bad = np.where(rng.random(20_000) < 0.3, float(feature.bins), healthy)
     assert fed(scheme, bad) == []  # missing values are another rule's business
+
+
+def test_categories_that_were_frequent_by_chance_are_no_change() -> None:
+    """Of forty that are equally frequent, in 400 streams that together are as long as 2 alarms are apart on average."""
+    names, alarms = [f"c{number}" for number in range(40)], 0
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        events: list[dict[str, Scalar] | None] = [{"kind": name} for name in rng.choice(names, 1_000).tolist()]
+        layout = FeatureLayout(from_events(events, None, None, Limits(), ""))
+        feature = layout.blocks[0].feature
+        assert isinstance(feature, Categorical)
+        place = {name: at for at, name in enumerate(feature.categories)}
+        values = np.array([place[name] for name in names])[rng.integers(0, 40, 5_000)]
+        alarms += len(fed(Scheme("categories", 1e6, seed=seed, feature=feature), values.astype(float)))
+    assert alarms <= 3
 
 
 def test_categories_are_judged_by_their_shares() -> None:
