@@ -24,6 +24,11 @@ def written(database: Path) -> bool:
         probe.close()
 
 
+def committed_at(database: Path) -> int:
+    """When something was committed last, in nanoseconds: every commit writes to the log."""
+    return database.with_name(f"{database.name}-wal").stat().st_mtime_ns
+
+
 class Disk:
     """Mounted at `path`, if this process may; `mounted` says whether it was."""
 

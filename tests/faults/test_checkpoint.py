@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream.traffic import NEW_YEAR
-from tests.e2e.program import total, until
+from tests.e2e.program import Program, total, until
 from tests.faults.cluster import SESSION, Cluster
 from tests.faults.course import differences
 from tests.faults.crashing import POINTS
-from tests.faults.disk import written
+from tests.faults.disk import committed_at, written
 from tests.faults.planted import Planted
 
 pytestmark = pytest.mark.real
@@ -61,6 +62,7 @@ async def test_a_crash_between_any_two_steps_of_a_checkpoint_changes_nothing(clu
 @pytest.mark.parametrize("owns", [1, 4])
 async def test_a_zombie_is_refused_and_nothing_of_it_is_seen(cluster: Cluster, owns: int) -> None:
     settings = await cluster.group("one", partitions=owns)
+    settings["checkpoint"]["every"] = "2s"
     traffic = Planted(start=time.time(), rate=200.0, seed=cluster.seed)
     traffic.planting = owns > 1
     stop = asyncio.Event()
@@ -70,12 +72,7 @@ async def test_a_zombie_is_refused_and_nothing_of_it_is_seen(cluster: Cluster, o
     owned = set(range(owns))
     await until(lambda: partitions(cluster, sleeper) == owned)
 
-    sleeper.process.send_signal(signal.SIGSTOP)
-    # Asleep in the middle of a commit it would have the database locked, which nobody takes from it on one machine.
-    while await asyncio.to_thread(written, cluster.database("one")):
-        sleeper.process.send_signal(signal.SIGCONT)
-        await asyncio.sleep(0.05)
-        sleeper.process.send_signal(signal.SIGSTOP)
+    await put_to_sleep(sleeper, cluster.database("one"))
     cluster.stopped.add(sleeper.process.pid)
     other = cluster.start(settings)
     await until(lambda: partitions(cluster, other) == owned, SESSION + 60)
@@ -104,6 +101,21 @@ async def test_a_zombie_is_refused_and_nothing_of_it_is_seen(cluster: Cluster, o
     whole = await cluster.group("whole", partitions=owns)
     assert differences(await finished(cluster, whole), found) == []
     assert cluster.violations == []
+
+
+async def put_to_sleep(worker: Program, database: Path) -> None:
+    """Stops a worker half a second after a commit: it has applied records since, which it will want to save.
+
+    In the middle of a commit it would have the database locked, which nobody takes from it on one machine.
+    """
+    while True:
+        before = committed_at(database)
+        await until(lambda: committed_at(database) > before)  # noqa: B023
+        await asyncio.sleep(0.5)
+        worker.process.send_signal(signal.SIGSTOP)
+        if not await asyncio.to_thread(written, database):
+            return
+        worker.process.send_signal(signal.SIGCONT)
 
 
 def partitions(cluster: Cluster, worker: Any) -> set[int]:
