@@ -100,7 +100,7 @@ class Guard:
             finite = np.isfinite(values)
             rows = None if finite.all() else np.flatnonzero(finite)
         else:
-            bins = self.scheme.feature.bins if self.scheme.kind == "bins" else len(self._groups_of)
+            bins = self._feature.bins if self._groups is None else len(self._groups)
             inside = len(values) == 0 or (values.min() >= 0 and values.max() < bins)
             rows = None if inside else np.flatnonzero((values >= 0) & (values < bins))
         fed = values if rows is None else values[rows]
@@ -108,11 +108,6 @@ class Guard:
             fed = fed.astype(np.int64, copy=False)
             fed = fed if self._groups is None else self._groups.take(fed)
         return fed, rows
-
-    @property
-    def _groups_of(self) -> Ints:
-        assert self._groups is not None
-        return self._groups
 
     @property
     def _feature(self) -> Feature:
