@@ -117,6 +117,7 @@ def test_csv(tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(line(1) * 100)[:-20], "a.jsonl.gz: "),
         ("a.jsonl.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff" + b"\xff" * 50, "a.jsonl.gz: "),
     ],
+    ids=["not Parquet", "Parquet by another name", "gzip cut short", "not gzip behind its head"],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
