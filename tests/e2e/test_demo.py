@@ -99,6 +99,7 @@ def get(url: str) -> str:
         return text
 
 
+@pytest.mark.real
 def test_the_drifted_model_is_named_the_healthy_one_is_not_and_ctrl_c_ends_it(start: Callable[..., Demo]) -> None:
     shown = start()
     url = shown.line(lambda line: "Status page" in line).split()[-1]
@@ -119,6 +120,7 @@ def test_the_drifted_model_is_named_the_healthy_one_is_not_and_ctrl_c_ends_it(st
     assert "events in" in printed
 
 
+@pytest.mark.real
 def test_it_ends_by_itself(start: Callable[..., Demo]) -> None:
     shown = start("--for", "2s", "--rate", "50")
     shown.line(lambda line: "Status page" in line)
@@ -127,6 +129,7 @@ def test_it_ends_by_itself(start: Callable[..., Demo]) -> None:
     assert "events in" in printed
 
 
+@pytest.mark.real
 def test_two_demos_run_side_by_side_and_sigterm_ends_one(start: Callable[..., Demo]) -> None:
     first, second = start(), start()
     pages = [each.line(lambda line: "Status page" in line).split()[-1] for each in (first, second)]

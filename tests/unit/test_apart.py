@@ -105,13 +105,16 @@ def alerts(records: Records, config: Config, span: float = 50.0, restarts: bool 
     return [json.loads(found[seq]) for seq in sorted(found)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", METRICS)
 def test_it_is_quiet_over_a_long_healthy_run_even_when_the_mix_changes(kind: str) -> None:
     """1,200 seconds of overlapping windows of one minute, for the whole model and two segments."""
     assert alerts(traffic(kind, 1, 24_000, mixed=16_000), config(kind, "*")) == []
 
 
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.long if kind == "multiclass" else ()) for kind in METRICS]
+)
 def test_it_tells_when_errors_become_more_than_estimated(kind: str) -> None:
     found = alerts(traffic(kind, 2, 16_000, drift=12_000), config(kind))
     since = START + 12_000 / RATE
@@ -131,6 +134,7 @@ def test_it_tells_when_errors_become_more_than_estimated(kind: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_improvements_are_told_by_both_sides_and_not_by_a_drop() -> None:
     records = traffic("regression", 3, 20_000, drift=0)
     better = {**records, "labels": list(records["labels"])}
@@ -146,6 +150,7 @@ def test_improvements_are_told_by_both_sides_and_not_by_a_drop() -> None:
     assert {each["rule"] for each in alerts(better, config("regression", drop="40%"))} >= {"mae"}
 
 
+@pytest.mark.long
 def test_slicing_and_restarts_change_nothing() -> None:
     records = traffic("binary", 2, 16_000, drift=12_000)
     whole = alerts(records, config("binary", "*"))
@@ -154,6 +159,7 @@ def test_slicing_and_restarts_change_nothing() -> None:
     assert alerts(records, config("binary", "*"), span=37.1, restarts=True) == whole
 
 
+@pytest.mark.long
 def test_where_the_two_are_not_of_the_same_nothing_is_said() -> None:
     records = traffic("binary", 2, 16_000, drift=12_000)
     unscored, weighted = ({side: list(held) for side, held in records.items()} for _ in range(2))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.healthy_week import Healthy, drifts, run
 
 
+@pytest.mark.long
 def test_a_healthy_day_of_a_model_of_each_task_raises_no_alert() -> None:
     models = [Healthy(number, 3, seed=4, scale=0.25) for number in range(3)]
     assert {model.task for model in models} == {"binary", "multiclass", "regression"}

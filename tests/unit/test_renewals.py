@@ -171,12 +171,12 @@ def test_it_is_shown_with_its_version_and_since_when() -> None:
     assert SINCE - EACH < after.reference_since < SINCE + 1
 
 
-@pytest.mark.parametrize("size", [7, 613, COUNT])
+@pytest.mark.parametrize("size", [pytest.param(7, marks=pytest.mark.long), 613, COUNT])
 def test_slicing_changes_nothing(size: int) -> None:
     assert tuple(effect.value for effect in run(Shard(0, RENEWED), repeat(size))) == whole()
 
 
-@pytest.mark.parametrize("size", [37, 300])
+@pytest.mark.parametrize("size", [pytest.param(37, marks=pytest.mark.long), 300])
 def test_restarts_change_nothing_and_it_is_taken_once(size: int) -> None:
     """Each time it goes on from the last delta but one: what came between is applied again."""
     shard, rows, stored, effects = Shard(0, RENEWED), dict[str, bytes](), dict[str, bytes](), dict[int, bytes]()

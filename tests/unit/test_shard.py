@@ -103,6 +103,7 @@ REGRESSION = Model(
 CONFIG = Config(models={"m": MODEL, "r": REGRESSION}, limits=Limits(segments=5))
 
 Records = dict[Side, list[StoredRecord]]
+LONG = pytest.mark.long
 
 
 def record(offset: int, ts: float, body: dict[str, object] | bytes) -> StoredRecord:
@@ -210,7 +211,9 @@ def calibrated_early() -> Iterator[None]:
 
 
 # Where each event is a tick, and most a pane, of its own, a run takes ten times as long.
-@pytest.mark.parametrize(("step", "count"), [(0.01, 150), (0.4, 150), (7.0, 50)])
+@pytest.mark.parametrize(
+    ("step", "count"), [(0.01, 150), pytest.param(0.4, 150, marks=LONG), pytest.param(7.0, 50, marks=LONG)]
+)
 def test_any_slicing_gives_the_same(step: float, count: int) -> None:
     records = traffic(1, count, step)
     whole, effects = run(records, constant(10_000))
@@ -221,6 +224,7 @@ def test_any_slicing_gives_the_same(step: float, count: int) -> None:
         assert shard.view() == whole.view()
 
 
+@pytest.mark.long
 @given(st.integers(0, 1000), st.lists(st.integers(0, 60), min_size=20, max_size=20), st.sampled_from([0.05, 1.0, 9.0]))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_drawn_slicings_give_the_same(seed: int, sizes: list[int], step: float) -> None:
@@ -231,7 +235,9 @@ def test_drawn_slicings_give_the_same(seed: int, sizes: list[int], step: float) 
     assert shard.view() == whole.view()
 
 
-@pytest.mark.parametrize(("step", "count"), [(0.05, 150), (0.4, 150), (7.0, 80)])
+@pytest.mark.parametrize(
+    ("step", "count"), [(0.05, 150), pytest.param(0.4, 150, marks=LONG), pytest.param(7.0, 80, marks=LONG)]
+)
 def test_restored_at_any_moment_is_as_never_stopped(step: float, count: int) -> None:
     records = traffic(2, count, step)
     whole, effects = run(records, constant(50))
@@ -270,7 +276,7 @@ def conserved(counts: Counts) -> bool:
     return counts.predictions == predictions and counts.labels == labels
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=LONG) for seed in (1, 2))])
 def test_every_event_is_counted_once_at_any_moment(seed: int) -> None:
     records = traffic(seed, 150, 0.5)
     shard = Shard(0, CONFIG)
@@ -489,7 +495,7 @@ class Stored:
 
 
 @pytest.mark.parametrize("restart_every", [1000, 7])
-@pytest.mark.parametrize("step", [0.05, 0.5])
+@pytest.mark.parametrize("step", [0.05, pytest.param(0.5, marks=LONG)])
 def test_predictions_beyond_memory_are_as_if_they_were_in_it(step: float, restart_every: int) -> None:
     records = traffic(4, 200, step)
     whole, effects = run(records, constant(50))

@@ -115,6 +115,7 @@ def test_nobody_selected_has_no_ratio() -> None:
     assert math.isnan(float(evaluate(LAYOUT, tally, "demographic_parity_ratio", 10)[0]))
 
 
+@pytest.mark.long
 def test_the_interval_covers_a_difference_as_often_as_it_says() -> None:
     rng = np.random.default_rng(7)
     covered, runs = 0, 2000

@@ -170,6 +170,7 @@ def test_features_are_ranked_among_the_reference() -> None:
     assert fed(scheme, bad) == []  # missing values are another rule's business
 
 
+@pytest.mark.long
 def test_categories_that_were_frequent_by_chance_are_no_change() -> None:
     """Of forty that are equally frequent, in 400 streams that together are as long as 2 alarms are apart on average."""
     names, alarms = [f"c{number}" for number in range(40)], 0

@@ -110,6 +110,7 @@ def levels(kind: str) -> Floats:
     return np.array(found, np.float64)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["normal", "rare", "related", "mixed"])
 def test_false_alarms_are_as_many_as_promised(kind: str) -> None:
     found = levels(kind)

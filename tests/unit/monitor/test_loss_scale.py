@@ -47,6 +47,7 @@ def test_factors_of_categories_are_those_of_poisson_regression(monkeypatch: pyte
     assert losses.mean() * factors(scale, columns) == pytest.approx(judge.predict(inputs), rel=1e-4)
 
 
+@pytest.mark.long
 def test_features_that_say_nothing_take_no_part() -> None:
     rng = np.random.default_rng(2)
     chosen: list[str] = []

@@ -82,6 +82,7 @@ def placed(regressor: Losses, layout: FeatureLayout, world: World) -> Ints:
     return given_places(regressor, layout, layout.columns(world.events, world.predicted))
 
 
+@pytest.mark.long
 def test_follows_the_realised_loss_as_gradient_boosting_does_when_the_mix_shifts() -> None:
     off: dict[str, list[tuple[float, float, float]]] = {"mae": [], "rmse": []}
     for seed in range(3):

@@ -180,6 +180,7 @@ def test_slices_do_not_change_the_page(
     assert page(tmp_path / "out", recorded, config(), truth=truth, slice_size=97) == judged
 
 
+@pytest.mark.long
 def test_a_long_time_is_told_in_few_steps(tmp_path: Path) -> None:
     sparse = span(60.0, rate=4.0, seed=1)
     for event in sparse:
