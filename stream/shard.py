@@ -9,21 +9,21 @@ Invariant: on a backlog, state and effects are functions of the log alone, howev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
-from stream import model_rows
+from stream import eviction, model_rows
 from stream.by_model import by_model, guesses, refusals, refused, truths
 from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.port import Delta, StateRefused
 from stream.config import Config
 from stream.decided import Decided
 from stream.due import Dues
-from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side
-from stream.events import Label, Prediction, Refusal, Task, encode, without
-from stream.monitor import keeping, lessons, snapshots
+from stream.effects import SIDES, Clock, Outgoing, Record, Side
+from stream.events import Label, Prediction, Refusal, without
+from stream.learners import Learners
+from stream.monitor import keeping, snapshots
 from stream.monitor.exchange import Emission
-from stream.monitor.join_rows import Joined, Waiting
 from stream.monitor.machine import TICK
 from stream.monitor.model import ModelMonitor
 from stream.monitor.reference import Reference
@@ -33,9 +33,6 @@ from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, split_key
 from stream.taking import Intake, Ready
 from stream.upgrades import other_format
 from stream.view import ModelView, ShardView
-
-if TYPE_CHECKING:
-    from stream.learning.learner import Learner
 
 BUSY = 20
 """Predictions of a model at once from which on decoding them faster is worth preparing for."""
@@ -67,7 +64,7 @@ class Shard:
         self._closed = 0
         """Ticks below this one are applied."""
         self._models: dict[str, ModelMonitor] = {}
-        self._learners: dict[str, Learner] = {}
+        self._learners = Learners(config.limits)
         self._views: dict[str, tuple[int, ModelView]] = {}
         self._touched: set[str] = set()
         self._dues = Dues()
@@ -114,7 +111,7 @@ class Shard:
         for side in SIDES:
             records = slices.get(side)
             if records:
-                self._want(self._side(side).take(records, clock.now, self._closed))
+                self.wanted += eviction.wanted(self._models, self._side(side).take(records, clock.now, self._closed))
                 self._arrived = clock.now
         if self._waits and not waited:
             self._closed_at = clock.now
@@ -124,51 +121,26 @@ class Shard:
             self._closed_at = clock.now
         return self.outbox[before:]
 
-    def _want(self, events: Sequence[Prediction | Label]) -> None:
-        """Asks for rows of events whose prediction may wait in the store: to join them, or to know them repeated."""
-        names: Set[str] = self._models.keys()
-        if len(events) < len(names):
-            names &= {event.model for event in events}
-        away = {name: self._models[name] for name in names if self._models[name].join.stored_only > 0}
-        if not away:
-            return
-        ids: dict[str, list[str]] = {}
-        for event in events:
-            if event.model in away:
-                ids.setdefault(event.model, []).append(event.id)
-        for name, asked in ids.items():
-            keys = ModelKeys(name)
-            self.wanted += [keys.pending(event_id) for event_id in dict.fromkeys(away[name].join.unknown(asked))]
-
     def answer(self, rows: Mapping[str, bytes]) -> None:
         """Brings the rows that are `wanted`, those of them that exist."""
         self.wanted = []
-        for name, waiting in self._waiting(rows).items():
+        for name, waiting in eviction.waiting(self._models, rows).items():
             keeping.lend(self._models[name], waiting)
             self._touched.add(name)
             self._moved.add(name)
 
     def patrol(self, rows: Mapping[str, bytes]) -> None:
         """Looks at stored rows of waiting predictions: deletes what has expired, takes in what there is room for."""
-        for name, waiting in self._waiting(rows).items():
+        for name, waiting in eviction.waiting(self._models, rows).items():
             room = self.config.limits.pending - self.in_memory >= len(waiting)
             keeping.lend(self._models[name], waiting, only_expired=not room)
             self._touched.add(name)
             self._moved.add(name)
 
-    def _waiting(self, rows: Mapping[str, bytes]) -> dict[str, dict[str, Waiting]]:
-        """Stored rows by model and id."""
-        found: dict[str, dict[str, Waiting]] = {}
-        for key, content in rows.items():
-            name, _, event_id = split_key(key)
-            if name in self._models:
-                found.setdefault(name, {})[event_id] = unpack(Waiting, content)
-        return found
-
     @property
     def in_memory(self) -> int:
         """Predictions that wait and whose row is in memory."""
-        return sum(len(model.join.pending) for model in self._models.values())
+        return eviction.in_memory(self._models)
 
     @property
     def stored_only(self) -> int:
@@ -179,22 +151,6 @@ class Shard:
     def garbage(self) -> int:
         """Rows in the store whose prediction has expired: `patrol` deletes those that it is given."""
         return sum(model.join.garbage for model in self._models.values())
-
-    def _make_room(self) -> None:
-        """Drops the oldest waiting predictions from memory when there are too many; their rows are in the store."""
-        budget = self.config.limits.pending
-        excess = self.in_memory - budget
-        if excess <= 0:
-            return
-        excess += budget // 10
-        kept: dict[str, set[str]] = {}
-        waiting: list[Prediction | Label] = [*self._predictions.events, *self._labels.events]
-        for event in waiting:
-            kept.setdefault(event.model, set()).add(event.id)
-        for name, model in sorted(self._models.items(), key=lambda each: -len(each[1].join.pending)):
-            count = min(excess, len(model.join.pending))
-            model.join.evict(count, kept.get(name, set()))
-            excess -= count
 
     def finish(self) -> list[Outgoing]:
         """The end of a replay: the last tick is closed, and what has changed is told."""
@@ -246,7 +202,7 @@ class Shard:
             decided += [(emission.tick, name, emission) for emission in applied.emissions]
             bad += refusals(predictions, guessed, applied.predictions) + refusals(labels, observed, applied.labels)
             for lesson in applied.lessons:
-                self._teach(name, model, lesson)
+                self._learners.teach(name, model, lesson, self._decided)
             if len(guessed) >= BUSY:
                 self._expect(model, predictions, int(guessed[-1]))
         time = limit * TICK
@@ -295,27 +251,6 @@ class Shard:
         spec, reference = self.config.model(name), self._references.get(name)
         return ModelMonitor(name, spec, self.config.limits, reference, self._silences, self._renewals)
 
-    def _new_learner(self, name: str, model: ModelMonitor, task: Task) -> Learner:
-        from stream.learning.learner import Learner  # river's learners take long to import, and most models have none
-
-        learner = self._learners[name] = Learner(model.spec.learn, name, task, self.config.limits)
-        return learner
-
-    def _teach(self, name: str, model: ModelMonitor, lesson: Joined) -> None:
-        """Lets challengers predict and learn."""
-        if model.task is None:
-            return
-        learner = self._learners.get(name)
-        if learner is None or learner.task != model.task:
-            learner = self._new_learner(name, model, model.task)
-        features = [payload or {} for payload in lesson.payload or []]
-        actual, incumbent = (lessons.named(model, values) for values in (lesson.actual, lesson.predicted))
-        scores = lessons.scored(model, lesson.scores)
-        for saved in learner.observe(features, actual, incumbent, lesson.ts, scores):
-            if saved.artifact:
-                self._decided.push(Channel.ARTIFACTS, saved.path, saved.artifact)
-            self._decided.push(Channel.UPDATES, name, encode(saved.update))
-
     def published(self, seq: int) -> None:
         """Effects up to `seq` are out: the next delta forgets them."""
         self._decided.published(seq)
@@ -329,11 +264,12 @@ class Shard:
     def delta(self) -> Delta:
         """Rows that have changed since the last call. The caller commits it before it asks for the next one."""
         delta = Delta()
-        self._make_room()
+        coming = chain[Prediction | Label](self._predictions.events, self._labels.events)
+        eviction.make_room(self._models, self.config.limits.pending, coming)
         for name in sorted(self._touched):
             model_rows.store(self._models[name], delta)
-            if name in self._learners:
-                delta.put[ModelKeys(name).learner] = self._learners[name].state()
+            if learner := self._learners.known.get(name):
+                delta.put[ModelKeys(name).learner] = learner.state()
         self._touched.clear()
         self._decided.changes(delta)
         delta.put[HEAD] = pack(
@@ -411,7 +347,7 @@ class Shard:
         model_rows.restore(model, parts)
         for content in parts.get("learner", {}).values():
             assert model.task is not None
-            self._new_learner(name, model, model.task).restore(content)
+            self._learners.begin(name, model, model.task).restore(content)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -426,9 +362,9 @@ class Shard:
             known = self._views.get(name)
             if known is None or known[0] != model.revision:
                 view = snapshots.view(model)
-                if name in self._learners:
-                    view.challengers = self._learners[name].views()
-                    view.notes += self._learners[name].notes()
+                if learner := self._learners.known.get(name):
+                    view.challengers = learner.views()
+                    view.notes += learner.notes()
                 self._views[name] = (model.revision, view)
         return ShardView(
             partition=self.partition,
