@@ -113,7 +113,7 @@ def test_it_is_quiet_over_a_long_healthy_run_even_when_the_mix_changes(kind: str
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.long if kind == "multiclass" else ()) for kind in METRICS]
+    "kind", [pytest.param(kind, marks=pytest.mark.long if kind in ("binary", "multiclass") else ()) for kind in METRICS]
 )
 def test_it_tells_when_errors_become_more_than_estimated(kind: str) -> None:
     found = alerts(traffic(kind, 2, 16_000, drift=12_000), config(kind))

@@ -111,7 +111,7 @@ def test_any_slicing_and_restart_explains_the_same(size: int, restart: bool, mod
     assert alerts(size, restart, model) == alerts(10_000, model=model)
 
 
-@pytest.mark.parametrize("size", [61, 700])
+@pytest.mark.parametrize("size", [pytest.param(61, marks=pytest.mark.long), 700])
 def test_of_busy_models_a_part_is_enough(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """500 predictions a pane, of which about a hundred are taken."""
     monkeypatch.setattr(suspects, "TAKEN", 150)

@@ -111,8 +111,12 @@ RENEWED = config(Renewal("m", AT, first=400))
 
 
 @cache
+def decided() -> list[Outgoing]:
+    return run(Shard(0, RENEWED), repeat(500))
+
+
 def whole() -> tuple[bytes, ...]:
-    return tuple(effect.value for effect in run(Shard(0, RENEWED), repeat(500)))
+    return tuple(effect.value for effect in decided())
 
 
 def test_without_it_alerts_go_on_firing() -> None:
@@ -122,7 +126,7 @@ def test_without_it_alerts_go_on_firing() -> None:
 
 
 def test_what_compares_with_the_reference_ends_and_is_quiet_until_the_next_change() -> None:
-    found = alerts(run(Shard(0, RENEWED), repeat(500)))
+    found = alerts(decided())
     ended = [each for each in found if each["state"] == "resolved"]
     assert {each["rule"] for each in ended} == COMPARED | {"both"}
     assert {each["ts"] for each in ended} == {SINCE}
@@ -143,7 +147,7 @@ def test_what_was_before_counts_no_more() -> None:
 
 
 def test_every_alert_fires_and_ends_in_turn_under_its_own_id() -> None:
-    found = alerts(run(Shard(0, RENEWED), repeat(500)))
+    found = alerts(decided())
     assert len({each["id"] for each in found}) == len(found)
     turns: dict[str, list[str]] = {}
     for each in found:

@@ -53,7 +53,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[Side, list[Path]]
     )
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000, 100_000])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.long), 57, 100_000])
 def test_slices_do_not_change_a_byte(recorded: dict[Side, list[Path]], tmp_path: Path, size: int) -> None:
     config = parse(RULES, "c.yaml", {})
     replay(config, recorded, tmp_path / "a", slice_size=500)

@@ -109,7 +109,7 @@ def test_distances_are_those_of_the_segments_raw_values() -> None:
         assert scores["kind"].js == pytest.approx(jensenshannon(*shares, base=2), abs=1e-9)
 
 
-@pytest.mark.parametrize("cut", [1, 41, 1300])
+@pytest.mark.parametrize("cut", [pytest.param(1, marks=pytest.mark.long), 41, 1300])
 def test_any_slicing_gives_the_same_bytes(cut: int) -> None:
     whole, effects = run(config())
     shard, same = run(config(), cut)

@@ -81,7 +81,7 @@ def test_a_change_of_the_relation_is_found_and_no_single_feature_shows_it() -> N
     assert shard.view().models[0].notes == []
 
 
-@pytest.mark.parametrize("cut", [1, 37, 900])
+@pytest.mark.parametrize("cut", [pytest.param(1, marks=pytest.mark.long), 37, 900])
 def test_any_slicing_gives_the_same_bytes(cut: int) -> None:
     whole, effects = run(config())
     shard, same = run(config(), cut)

@@ -122,6 +122,7 @@ def drifted(seed: int, shift: float) -> list[str]:
     return [each.feature for each in explain.features(layout, counts)]
 
 
+@pytest.mark.long
 def test_features_that_shift_are_named_first_and_others_are_not() -> None:
     assert sum(set(drifted(seed, 0.5)[:2]) == {"f0", "f1"} for seed in range(40)) >= 38
     assert sum(bool(drifted(seed, 0.0)) for seed in range(40)) <= 1
