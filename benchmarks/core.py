@@ -27,8 +27,8 @@ from rich.table import Table
 from benchmarks.workload import BEGIN, Workload
 from stream.config import Config, Model, Rule
 from stream.effects import SIDES, Clock, StoredRecord
-from stream.monitor import defaults
-from stream.monitor.machine import TICK
+from stream.monitor.rules.machine import TICK
+from stream.monitor.watching import defaults
 from stream.shard import Shard
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -50,10 +50,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from stream.monitor.columns import Floats
-from stream.monitor.detectors import Detector
-from stream.monitor.guard_state import Scheme
-from stream.monitor.guards import Guard, feed
+from stream.monitor.basis.columns import Floats
+from stream.monitor.guards.guard import Guard, feed_together
+from stream.monitor.guards.guard_state import Scheme
+from stream.monitor.rules.detectors import Detector
 
 FIRST = STABLE = 10_000
 LONGEST = 20_000
@@ -157,7 +157,7 @@ def dashboard(events: int, gamma: float) -> int:
     for start in range(0, FIRST + events, size):
         times = np.arange(60.0 * start, 60.0 * (start + size), 60.0)
         values = list(rng.normal(size=(FEATURES, size)))
-        found += sum(map(len, feed(guards, values, [times] * FEATURES)))
+        found += sum(map(len, feed_together(guards, values, [times] * FEATURES)))
     return found
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.events import Label, Prediction, Refusal
-from stream.monitor.columns import picked, whole
+from stream.monitor.basis.columns import picked, whole
 from stream.monitor.exchange import Guesses, Refused, Truths
 from stream.taking import Bad, Ready
 

@@ -1,7 +1,7 @@
 """Configuration as typed values: what a YAML file says, with every default filled in.
 
 Invariant: a `Config` that exists is valid; nothing downstream checks it again. Durations are seconds here.
-Reading the file, `${NAME}` and the errors are in `configfile.py`.
+Reading the file, `${NAME}` and the errors are in `configfile`.
 """
 
 from __future__ import annotations

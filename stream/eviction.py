@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 from stream.checkpoint.packing import unpack
 from stream.events import Label, Prediction
-from stream.monitor.join_rows import Waiting
+from stream.monitor.basis.join_rows import Waiting
 from stream.monitor.model import ModelMonitor
 from stream.rows import ModelKeys, split_key
 

@@ -9,7 +9,7 @@ from stream.decided import Decided
 from stream.effects import Channel
 from stream.events import Task, encode
 from stream.monitor import lessons
-from stream.monitor.join_rows import Joined
+from stream.monitor.basis.join_rows import Joined
 from stream.monitor.model import ModelMonitor
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import Delta
 from stream.monitor import keeping
-from stream.monitor.baseline import Baseline, StoredBaseline
-from stream.monitor.estimate import Estimator, StoredEstimator
-from stream.monitor.join_rows import Early, Waiting
+from stream.monitor.basis.join_rows import Early, Waiting
+from stream.monitor.estimates.estimate import Estimator, StoredEstimator
+from stream.monitor.features.normal import Stored
+from stream.monitor.joining.settled import Block
 from stream.monitor.model import ModelMonitor
-from stream.monitor.normal import Stored
-from stream.monitor.settled import Block
-from stream.monitor.stored import Head, StoredPane
+from stream.monitor.panes.stored import Head, StoredPane
+from stream.monitor.watching.baseline import Baseline, StoredBaseline
 from stream.rows import ModelKeys
 
 

@@ -15,11 +15,11 @@ from stream.checkpoint.packing import pack
 from stream.config import DAY, Config, Learn, Model
 from stream.config import Reference as Wanted
 from stream.effects import Clock, Side, StoredRecord
-from stream.monitor.asked import asks
-from stream.monitor.baseline import packed
-from stream.monitor.features import FeatureLayout
+from stream.monitor.features.feature_layout import FeatureLayout
+from stream.monitor.features.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_performance
 from stream.monitor.model import ModelMonitor
-from stream.monitor.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_performance
+from stream.monitor.rules.asked import asks
+from stream.monitor.watching.baseline import packed
 from stream.recorded import Progress, records, slices
 from stream.shard import Shard
 

@@ -24,11 +24,11 @@ from stream.events import Label, Prediction, Refusal, without
 from stream.learners import Learners
 from stream.monitor import keeping, snapshots
 from stream.monitor.exchange import Emission
-from stream.monitor.machine import TICK
+from stream.monitor.features.reference import Reference
 from stream.monitor.model import ModelMonitor
-from stream.monitor.reference import Reference
 from stream.monitor.renewals import Renewals
-from stream.monitor.silences import Silences
+from stream.monitor.rules.machine import TICK
+from stream.monitor.rules.silences import Silences
 from stream.rows import FORMAT, HEAD, Formatted, ModelKeys, ShardHead, split_key
 from stream.taking import Intake, Ready
 from stream.upgrades import other_format

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from stream.effects import CUT_BYTES, Record, Side, StoredRecord
 from stream.events import MAX_RECORD_BYTES, Label, Prediction, Refusal, seconds
-from stream.monitor.columns import Floats, Ints, floats, whole
-from stream.monitor.feature_rows import row_type, with_rows
-from stream.monitor.machine import TICK
+from stream.monitor.basis.columns import Floats, Ints, floats, whole
+from stream.monitor.features.feature_rows import row_type, with_rows
+from stream.monitor.rules.machine import TICK
 
 Event = TypeVar("Event", Prediction, Label)
 

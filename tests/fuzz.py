@@ -36,13 +36,13 @@ from stream.config import Config, Limits
 from stream.configfile import ConfigurationError
 from stream.configfile.load import parse
 from stream.effects import Clock, Outgoing, Side, StoredRecord
-from stream.monitor.baseline import StoredBaseline
-from stream.monitor.estimate import StoredEstimator
-from stream.monitor.join_rows import Early, Waiting
-from stream.monitor.normal import Stored
-from stream.monitor.reference import ReferenceRefused, from_bytes
-from stream.monitor.settled import Block
-from stream.monitor.stored import Head, StoredPane
+from stream.monitor.basis.join_rows import Early, Waiting
+from stream.monitor.estimates.estimate import StoredEstimator
+from stream.monitor.features.normal import Stored
+from stream.monitor.features.reference import ReferenceRefused, from_bytes
+from stream.monitor.joining.settled import Block
+from stream.monitor.panes.stored import Head, StoredPane
+from stream.monitor.watching.baseline import StoredBaseline
 from stream.rows import RESIDENT, Formatted, ShardHead
 from stream.shard import Shard
 from tests.attacks import ATTACKS, START, label, prediction, run

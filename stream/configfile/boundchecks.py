@@ -8,9 +8,9 @@ from typing import TypeAlias
 from stream.config import Model, Rule
 from stream.configfile.problems import Path
 from stream.events import Task
-from stream.monitor.change import INTERVAL, amount
-from stream.monitor.watch import ESTIMATED, LABEL_METRICS, METRICS
-from stream.monitor.worth import BUSINESS_VALUE
+from stream.monitor.metrics.worth import BUSINESS_VALUE
+from stream.monitor.rules.change import INTERVAL, amount
+from stream.monitor.rules.watch import ESTIMATED, LABEL_METRICS, METRICS
 
 Report: TypeAlias = Callable[[Path, str], None]
 
@@ -41,7 +41,7 @@ def _check_against(
     rule: Rule, metric: str, plain: list[str], changes: list[str], model: Model, place: Path, report: Report
 ) -> None:
     """A comparison with the estimate: of a metric that is estimated, by a change."""
-    from stream.monitor import estimate
+    from stream.monitor.estimates import estimate
 
     if rule.attribute is not None:
         report((*place, "against"), "does not go with attribute: gaps between groups are not estimated")
@@ -133,6 +133,6 @@ def _has_interval(metric: str, model: Model) -> bool:
         return False
     if metric == BUSINESS_VALUE:
         return True
-    from stream.monitor.performance import has_interval
+    from stream.monitor.metrics.performance import has_interval
 
     return any(has_interval(metric, task) for task in tasks(model))

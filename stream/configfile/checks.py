@@ -22,7 +22,7 @@ from stream.configfile.silencechecks import check_silences
 from stream.configfile.tree import Tree
 from stream.configfile.typed import Reader
 from stream.events import Task
-from stream.monitor.worth import OUTCOMES
+from stream.monitor.metrics.worth import OUTCOMES
 
 Report: TypeAlias = Callable[[Path, str], None]
 

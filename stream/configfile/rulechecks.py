@@ -9,11 +9,11 @@ from stream.configfile.boundchecks import Report, check_bounds, tasks
 from stream.configfile.durations import words
 from stream.configfile.problems import Path, choice
 from stream.configfile.typed import Reader
-from stream.monitor.asked import TOGETHER, is_joint
-from stream.monitor.composites import circle
-from stream.monitor.fairness import FAIRNESS
-from stream.monitor.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, LABEL, METRICS, SIGNALS, budget, named
-from stream.monitor.worth import BUSINESS_VALUE
+from stream.monitor.metrics.fairness import FAIRNESS
+from stream.monitor.metrics.worth import BUSINESS_VALUE
+from stream.monitor.rules.asked import TOGETHER, is_joint
+from stream.monitor.rules.watch import ESTIMATED, FEATURE_SIGNAL, GUARDED, LABEL, METRICS, SIGNALS, budget, named
+from stream.monitor.watching.composites import circle
 
 SUBJECTS = ("metric", "feature", "detector", "guard", "absent", "all", "any")
 """What a rule can watch, by the key that says so."""
@@ -145,8 +145,8 @@ def _check_metric(rule: Rule, model: Model, place: Path, report: Report) -> None
         if rule.feature is not None:
             _check_feature_name(rule.feature, model, place, report)
         return
-    from stream.monitor import estimate
-    from stream.monitor.performance import check_metric, names
+    from stream.monitor.estimates import estimate
+    from stream.monitor.metrics.performance import check_metric, names
 
     refusals: list[str] = []
     for task in tasks(model):
@@ -222,7 +222,7 @@ def _check_feature_name(name: str, model: Model, place: Path, report: Report) ->
 
 
 def _check_detector(rule: Rule, model: Model, place: Path, report: Report) -> None:
-    from stream.monitor.detectors import check_detector
+    from stream.monitor.rules.detectors import check_detector
 
     assert rule.detector is not None
     try:

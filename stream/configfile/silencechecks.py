@@ -5,7 +5,7 @@ from __future__ import annotations
 from stream.config import Config, Model, Silence
 from stream.configfile.boundchecks import Report
 from stream.configfile.problems import Path, choice
-from stream.monitor.defaults import rules
+from stream.monitor.watching.defaults import rules
 
 
 def check_silences(config: Config, report: Report) -> None:

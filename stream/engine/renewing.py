@@ -17,8 +17,8 @@ from stream.configfile.renewalchecks import problems
 from stream.engine import shared
 from stream.engine.shared import Shared
 from stream.events import instant, seconds
-from stream.monitor.machine import tick_end
 from stream.monitor.renewals import Renewals
+from stream.monitor.rules.machine import tick_end
 
 ROW = "references"
 

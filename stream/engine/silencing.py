@@ -15,7 +15,7 @@ from stream.configfile.silencechecks import problems
 from stream.engine import shared
 from stream.engine.shared import Shared
 from stream.events import seconds
-from stream.monitor.silences import Silences
+from stream.monitor.rules.silences import Silences
 
 ROW = "silences"
 

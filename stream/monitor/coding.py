@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from stream.events import Prediction, Scalar
 from stream.monitor import intake, tasks
-from stream.monitor.columns import Floats, floats
+from stream.monitor.basis.columns import Floats, floats
+from stream.monitor.basis.vocabulary import name_of
 from stream.monitor.exchange import Guesses, Truths
-from stream.monitor.vocabulary import name_of
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

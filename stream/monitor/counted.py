@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.events import Prediction
-from stream.monitor import serving
-from stream.monitor.columns import Floats, Ints, Outcomes, Traffic, floats, picked
-from stream.monitor.join_rows import Incoming, Joined
+from stream.monitor.basis.columns import Floats, Ints, Outcomes, Traffic, floats, picked
+from stream.monitor.basis.join_rows import Incoming, Joined
+from stream.monitor.panes import serving
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

@@ -8,8 +8,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from stream.events import Alert, Label, MetricSnapshot, Prediction, Refusal
-from stream.monitor.columns import Floats, Ints
-from stream.monitor.join_rows import Joined
+from stream.monitor.basis.columns import Floats, Ints
+from stream.monitor.basis.join_rows import Joined
 
 
 class Emission(Struct):

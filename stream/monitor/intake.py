@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.events import MAX_MAGNITUDE, Label, Prediction, Scalar, Task
-from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, floats
-from stream.monitor.vocabulary import MAX_NAME, MISSING, OTHER, Key, Vocabulary, name_of
+from stream.monitor.basis.columns import WEIGHT_UNIT, Floats, Ints, floats
+from stream.monitor.basis.vocabulary import MAX_NAME, MISSING, OTHER, Key, Vocabulary, name_of
 
 VERSION = "version"
 """The segment attribute that a prediction's `version` is, where no attribute is called so."""

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from stream.monitor import estimate, intake, tasks
-from stream.monitor.join import as_code, as_number
-from stream.monitor.join_rows import Early, Waiting
-from stream.monitor.layout import Layout
-from stream.monitor.pane import Pane
-from stream.monitor.silences import Held
-from stream.monitor.stored import Head, Measured
-from stream.monitor.suspects import Suspects, nothing
-from stream.monitor.vocabulary import name_of
+from stream.monitor import intake, tasks
+from stream.monitor.basis.join_rows import Early, Waiting
+from stream.monitor.basis.vocabulary import name_of
+from stream.monitor.estimates import estimate
+from stream.monitor.features.suspects import Suspects, nothing
+from stream.monitor.joining.join import as_code, as_number
+from stream.monitor.metrics.layout import Layout
+from stream.monitor.panes.pane import Pane
+from stream.monitor.panes.stored import Head, Measured
+from stream.monitor.rules.silences import Held
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

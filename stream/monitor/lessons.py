@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream.monitor.columns import Floats
+from stream.monitor.basis.columns import Floats
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

@@ -16,29 +16,30 @@ from msgspec import UNSET
 
 from stream.config import Limits, Model, Renewal
 from stream.events import Alert, Prediction, Refusal, Scalar, Task
-from stream.monitor import coding, counted, estimate, intake, renewals, snapshots, tasks
-from stream.monitor.baseline import Baseline
-from stream.monitor.columns import Floats, Ints, picked
-from stream.monitor.course import Course
+from stream.monitor import coding, counted, intake, renewals, snapshots, tasks
+from stream.monitor.basis.columns import Floats, Ints, picked
+from stream.monitor.basis.join_rows import Era, Incoming, Joined, Observed
+from stream.monitor.basis.vocabulary import MAX_NAME
+from stream.monitor.estimates import estimate
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
-from stream.monitor.feature_rows import plain
-from stream.monitor.join import Join
-from stream.monitor.join_rows import Era, Incoming, Joined, Observed
-from stream.monitor.layout import Layout
-from stream.monitor.look import Flow
-from stream.monitor.machine import TICK
-from stream.monitor.normal import Normal
-from stream.monitor.pane import LATENCY_BOUNDS, PREDICTIONS, Pane
-from stream.monitor.reference import Reference
+from stream.monitor.features.feature_rows import plain
+from stream.monitor.features.normal import Normal
+from stream.monitor.features.reference import Reference
+from stream.monitor.features.suspects import Suspects
+from stream.monitor.joining.join import Join
+from stream.monitor.metrics.layout import Layout
+from stream.monitor.panes.course import Course
+from stream.monitor.panes.pane import LATENCY_BOUNDS, PREDICTIONS, Pane
+from stream.monitor.panes.segment_course import SegmentFeatures
+from stream.monitor.panes.serving import DELAY_BOUNDS
+from stream.monitor.panes.stored import Counters, Histogram, Renewed
+from stream.monitor.panes.window import Window
 from stream.monitor.renewals import Renewals
-from stream.monitor.segment_course import SegmentFeatures
-from stream.monitor.serving import DELAY_BOUNDS
-from stream.monitor.silences import Held, Silences
-from stream.monitor.stored import Counters, Histogram, Renewed
-from stream.monitor.suspects import Suspects
-from stream.monitor.vocabulary import MAX_NAME
-from stream.monitor.watches import Watches
-from stream.monitor.window import Window
+from stream.monitor.rules.machine import TICK
+from stream.monitor.rules.silences import Held, Silences
+from stream.monitor.watching.baseline import Baseline
+from stream.monitor.watching.look import Flow
+from stream.monitor.watching.watches import Watches
 
 Flags = npt.NDArray[np.bool_]
 

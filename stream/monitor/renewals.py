@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from stream.config import Renewal
-from stream.monitor.baseline import Baseline
-from stream.monitor.machine import TICK
-from stream.monitor.stored import Renewed
-from stream.monitor.suspects import nothing
+from stream.monitor.features.suspects import nothing
+from stream.monitor.panes.stored import Renewed
+from stream.monitor.rules.machine import TICK
+from stream.monitor.watching.baseline import Baseline
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

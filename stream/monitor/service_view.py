@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stream.events import Estimated
-from stream.monitor.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
-from stream.monitor.serving import (
+from stream.monitor.panes.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
+from stream.monitor.panes.serving import (
     DELAY_BOUNDS,
     LEAST,
     REPEATED,
@@ -25,7 +25,7 @@ from stream.monitor.serving import (
     delay_gap,
     quantile,
 )
-from stream.monitor.window import Window
+from stream.monitor.panes.window import Window
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

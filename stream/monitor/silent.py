@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
-from stream.monitor import asked, joint_drift, segment_drift
-from stream.monitor.watch import minimum
+from stream.monitor.features import joint_drift, segment_drift
+from stream.monitor.rules import asked
+from stream.monitor.rules.watch import minimum
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor

@@ -13,16 +13,19 @@ import numpy as np
 from msgspec import UNSET
 
 from stream.events import DriftScores, Estimated, MetricSnapshot, Quality, Quantiles, Severity
-from stream.monitor import drift, estimate, fairness, performance, quality, service_view, silent, worth
-from stream.monitor.asked import TOGETHER
-from stream.monitor.label_drift import Labels, of_classes
-from stream.monitor.layout import OUTCOMES
-from stream.monitor.machine import Phase
-from stream.monitor.pane import ERRORS, PREDICTIONS, Pane, Sums
-from stream.monitor.stored import Histogram
-from stream.monitor.values import Names, latency_quantile
-from stream.monitor.watch import LABEL
-from stream.monitor.window import Window
+from stream.monitor import service_view, silent
+from stream.monitor.estimates import estimate
+from stream.monitor.features import drift, quality
+from stream.monitor.features.label_drift import Labels, of_classes
+from stream.monitor.metrics import fairness, performance, worth
+from stream.monitor.metrics.layout import OUTCOMES
+from stream.monitor.panes.pane import ERRORS, PREDICTIONS, Pane, Sums
+from stream.monitor.panes.stored import Histogram
+from stream.monitor.panes.window import Window
+from stream.monitor.rules.asked import TOGETHER
+from stream.monitor.rules.machine import Phase
+from stream.monitor.rules.watch import LABEL
+from stream.monitor.watching.values import Names, latency_quantile
 from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, WindowView
 
 if TYPE_CHECKING:

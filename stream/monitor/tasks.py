@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream.monitor import estimate
+from stream.monitor.basis.join_rows import Era
+from stream.monitor.estimates import estimate
 from stream.monitor.exchange import Guesses, Truths
-from stream.monitor.join_rows import Era
-from stream.monitor.layout import Layout
-from stream.monitor.suspects import nothing
+from stream.monitor.features.suspects import nothing
+from stream.monitor.metrics.layout import Layout
 from stream.monitor.turning import Turn, contradict, settle, usable
 
 if TYPE_CHECKING:

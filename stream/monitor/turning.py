@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from stream.events import Label, Prediction, Scalar, Task
-from stream.monitor.columns import Ints
+from stream.monitor.basis.columns import Ints
+from stream.monitor.basis.vocabulary import name_of
 from stream.monitor.intake import Classes, infer_task
-from stream.monitor.vocabulary import name_of
 
 
 class Turn(Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stream.monitor.asked import TOGETHER
+from stream.monitor.rules.asked import TOGETHER
 from stream.report.charts import Line, Points, Scale, axis, chart, heat
 from stream.report.history import History, Step
 from stream.report.markup import Child, h

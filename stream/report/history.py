@@ -17,10 +17,10 @@ from msgspec import UNSET, Struct, field, structs
 from stream.effects import Channel, Outgoing
 from stream.events import Alert, Estimated, MetricSnapshot
 from stream.monitor import snapshots
-from stream.monitor.columns import Ints
-from stream.monitor.layout import Layout
+from stream.monitor.basis.columns import Ints
+from stream.monitor.metrics.layout import Layout
 from stream.monitor.model import ModelMonitor
-from stream.monitor.pane import PREDICTIONS, Pane, Sums
+from stream.monitor.panes.pane import PREDICTIONS, Pane, Sums
 from stream.shard import Shard
 from stream.view import ModelView
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from msgspec import Struct
 
-from stream.monitor.columns import Floats
+from stream.monitor.basis.columns import Floats
 
 ALL = "all"
 

@@ -9,8 +9,8 @@ from stream.console.summary import HEADLINES
 from stream.console.words import clock, safe
 from stream.console.words import number as spoken
 from stream.events import Estimated, MetricSnapshot
-from stream.monitor import defaults
-from stream.monitor.watch import ESTIMATED
+from stream.monitor.rules.watch import ESTIMATED
+from stream.monitor.watching import defaults
 from stream.report.charts import Line, Scale, axis, chart, lane
 from stream.report.drift_section import drift_card
 from stream.report.history import History

@@ -22,7 +22,7 @@ from stream.configfile.problems import choice
 from stream.configfile.tree import Node, Tree
 from stream.configfile.typed import Reader
 from stream.events import seconds
-from stream.monitor import defaults
+from stream.monitor.watching import defaults
 from stream.report.judge import ALL, Incident
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from stream.config import Config, Model, Rule
 from stream.effects import Channel, Clock, Side, StoredRecord
-from stream.monitor import apart
-from stream.monitor.estimate import Estimator, expected
-from stream.monitor.guesses import Counts
-from stream.monitor.intervals import wilson
-from stream.monitor.layout import Layout
+from stream.monitor.basis.intervals import wilson
+from stream.monitor.estimates.estimate import Estimator, expected
+from stream.monitor.estimates.guesses import Counts
+from stream.monitor.metrics.layout import Layout
+from stream.monitor.watching import apart
 from stream.shard import Shard
 from tests.unit.monitor.outcome_data import as_outcomes
 

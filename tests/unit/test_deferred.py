@@ -33,7 +33,7 @@ def test_a_worker_starts_without_what_no_event_needs() -> None:
 
 def test_what_was_put_off_works_when_it_is_used() -> None:
     program = """
-import stream.app, stream.learning.learner, stream.monitor.rivermetrics
+import stream.app, stream.learning.learner, stream.monitor.metrics.rivermetrics
 from river import drift, metrics
 from river.drift import datasets
 kswin = drift.KSWIN(seed=1)

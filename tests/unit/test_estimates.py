@@ -11,7 +11,7 @@ import pytest
 
 from stream.config import Config, Model, Reference, Renewal, Rule
 from stream.effects import Channel, Clock, Side, StoredRecord
-from stream.monitor.reference import from_bytes, to_bytes
+from stream.monitor.features.reference import from_bytes, to_bytes
 from stream.profile import build
 from stream.shard import Shard
 from stream.telemetry.collector import families

@@ -11,7 +11,7 @@ import pytest
 
 from stream.config import Config, Model, Reference, Rule
 from stream.effects import Channel, Clock, Side, StoredRecord
-from stream.monitor import suspects
+from stream.monitor.features import suspects
 from stream.shard import Shard
 
 START = 1_700_000_000.0

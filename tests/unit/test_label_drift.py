@@ -13,7 +13,7 @@ from scipy.spatial.distance import jensenshannon
 
 from stream.config import Config, Model, Reference, Rule
 from stream.effects import Channel, Clock, Side, StoredRecord
-from stream.monitor.label_drift import Labels
+from stream.monitor.features.label_drift import Labels
 from stream.shard import Shard
 
 START, STEP, CHANGE, COUNT = 1_700_000_000.0, 0.05, 3_000, 6_000

@@ -13,8 +13,8 @@ from stream.cli import app, spread
 from stream.config import Config, Model, Reference
 from stream.configfile import parse
 from stream.effects import Clock, StoredRecord
-from stream.monitor.baseline import Baseline
-from stream.monitor.reference import from_bytes, to_bytes
+from stream.monitor.features.reference import from_bytes, to_bytes
+from stream.monitor.watching.baseline import Baseline
 from stream.profile import NoReference, build, references
 from stream.shard import Shard
 

@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 
 from stream.config import Config, Model, Reference, Renewal, Rule
 from stream.effects import Outgoing, StoredRecord
-from stream.monitor.reference import ReferenceRefused, from_bytes, sealed, to_bytes
+from stream.monitor.features.reference import ReferenceRefused, from_bytes, sealed, to_bytes
 from stream.profile import build
 from stream.report.history import Recorder
 from stream.shard import Shard

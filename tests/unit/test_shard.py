@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from stream.config import Challenger, Config, Learn, Limits, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
-from stream.monitor import apart, estimate, joint_drift, loss_scale, losses, segment_drift
+from stream.monitor.estimates import estimate, loss_scale, losses
+from stream.monitor.features import joint_drift, segment_drift
+from stream.monitor.watching import apart
 from stream.rows import RESIDENT
 from stream.shard import Shard
 from stream.view import Counts

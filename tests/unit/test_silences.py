@@ -12,7 +12,7 @@ import pytest
 
 from stream.config import Config, Model, Rule, Silence
 from stream.effects import Channel, Clock, Outgoing, StoredRecord
-from stream.monitor.silences import Silences
+from stream.monitor.rules.silences import Silences
 from stream.shard import Shard
 from stream.view import ModelView
 

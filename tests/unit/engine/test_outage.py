@@ -14,7 +14,7 @@ from stream.effects import SIDES, Channel, Clock, Outgoing, Record, Side, Stored
 from stream.engine import flow, inbox
 from stream.engine.inbox import Inbox
 from stream.engine.slices import Progress, Seek, Slice
-from stream.monitor.machine import TICK
+from stream.monitor.rules.machine import TICK
 from stream.shard import Shard
 
 START = 1_700_000_000.0

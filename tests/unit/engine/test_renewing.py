@@ -16,7 +16,7 @@ from stream.engine import renewing
 from stream.engine.renewing import AHEAD, Renewing
 from stream.engine.shared import SHARD
 from stream.engine.silencing import Silencing
-from stream.monitor.machine import TICK
+from stream.monitor.rules.machine import TICK
 
 SEAL = Seal(b"0123456789abcdef0123456789abcdef")
 CONFIG = Config(models={"fraud": Model()}, unknown_models="dead-letter", references=(Renewal("fraud", 60.0, 500),))

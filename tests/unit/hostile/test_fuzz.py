@@ -10,8 +10,8 @@ from stream.checkpoint.packing import pack, unpack
 from stream.checkpoint.pickles import loads
 from stream.checkpoint.port import StateRefused
 from stream.config import Config
-from stream.monitor.reference import ReferenceRefused, from_bytes
-from stream.monitor.stored import Head
+from stream.monitor.features.reference import ReferenceRefused, from_bytes
+from stream.monitor.panes.stored import Head
 from stream.shard import Shard
 from tests.fuzz import TARGETS, fuzz
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.events import Task
-from stream.monitor.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
+from stream.monitor.basis.columns import WEIGHT_UNIT, Floats, Ints, Outcomes
 
 
 def as_outcomes(

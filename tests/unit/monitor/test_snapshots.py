@@ -7,8 +7,9 @@ import pytest
 
 from stream.config import Limits, Model
 from stream.events import Label, Prediction
-from stream.monitor import performance, snapshots
+from stream.monitor import snapshots
 from stream.monitor.exchange import Guesses, Truths
+from stream.monitor.metrics import performance
 from stream.monitor.model import ModelMonitor
 
 START = 1_700_000_000.0

@@ -1,0 +1,1 @@
+"""Change detection with a stated budget of false alarms."""

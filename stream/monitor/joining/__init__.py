@@ -1,0 +1,1 @@
+"""Which label belongs to which prediction, and which of them was there before."""
