@@ -19,7 +19,6 @@ from stream.monitor.joining.join import as_code, as_number
 from stream.monitor.metrics.layout import Layout
 from stream.monitor.panes.pane import Pane
 from stream.monitor.panes.stored import Head, Measured
-from stream.monitor.rules.silences import Held
 
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
@@ -41,8 +40,8 @@ def head(m: ModelMonitor) -> Head:
         tick=m.tick,
         floor=m.floor,
         version=m.version,
-        recent=m.recent,
-        alerts_total=m.alerts_total,
+        recent=m.sent.recent,
+        alerts_total=m.sent.total,
         latency=m.latency,
         delay=m.delay,
         notes=m.notes,
@@ -52,7 +51,7 @@ def head(m: ModelMonitor) -> Head:
         waiting=m.join.waiting,
         garbage=m.join.garbage,
         eras=m.eras,
-        held=m.held.alerts,
+        held=m.sent.held.alerts,
         resources=m.resources,
         renewed=m.renewed,
         suspects=m.suspects.learned,
@@ -88,11 +87,8 @@ def restore(
     m.counters = head.counters
     m.join.duplicate_predictions, m.join.duplicate_labels, m.join.settled.early = head.join
     m.tick, m.version, m.notes = head.tick, head.version, head.notes
-    m.recent, m.alerts_total, m.latency, m.delay = (
-        *(head.recent, head.alerts_total),
-        *(head.latency, head.delay),
-    )
-    m.held, m.resources, m.renewed = Held(m.silences, head.held), head.resources, head.renewed
+    m.latency, m.delay, m.resources, m.renewed = head.latency, head.delay, head.resources, head.renewed
+    m.sent.restore(head.recent, head.alerts_total, head.held)
     if head.task == "multiclass":
         m.join.widen(len(head.classes))
     m.suspects = Suspects(m.spec.explain, m.spec.segments, head.suspects)

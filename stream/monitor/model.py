@@ -36,16 +36,13 @@ from stream.monitor.panes.stored import Counters, Histogram, Renewed
 from stream.monitor.panes.window import Window
 from stream.monitor.renewals import Renewals
 from stream.monitor.rules.machine import TICK
-from stream.monitor.rules.silences import Held, Silences
+from stream.monitor.rules.silences import Silences
+from stream.monitor.sent import Sent
 from stream.monitor.watching.baseline import Baseline
 from stream.monitor.watching.look import Flow
 from stream.monitor.watching.watches import Watches
 
 Flags = npt.NDArray[np.bool_]
-
-
-RECENT = 50
-"""Alerts that a model remembers for the page."""
 
 
 class ModelMonitor:
@@ -95,10 +92,7 @@ class ModelMonitor:
         self.parted: list[tuple[Pane, Layout | None]] | None = None
         """Forgotten panes and what their tallies mean, for whoever wants them and empties this; None: nobody does."""
         self.version: str | None = None
-        self.recent: list[Alert] = []
-        self.silences = silences or Silences()
-        self.held = Held(self.silences)
-        self.alerts_total: dict[str, int] = {}
+        self.sent = Sent(silences or Silences())
         self.resources: dict[str, float] = {}
         """The newest sample of each."""
         self.latency = Histogram(LATENCY_BOUNDS)
@@ -157,7 +151,7 @@ class ModelMonitor:
         pane = (self.position + 1) * self.spec.pane if waits else math.inf
         renewal = self._renewal
         return min(
-            *(pane, self.watches.due, self.held.due(self.tick * TICK)),
+            *(pane, self.watches.due, self.sent.held.due(self.tick * TICK)),
             math.inf if renewal is None or self.position < 0 else renewals.tick_of(renewal, self.tick) * TICK,
         )
 
@@ -300,23 +294,8 @@ class ModelMonitor:
         self._alert(self.watches.evaluate(course, flow, self))
 
     def _alert(self, alerts: list[Alert], until: float = -math.inf) -> None:
-        """Sends alerts in order of event time, and those that silences held back up to `until`."""
-        for one in sorted(alerts, key=lambda each: each.ts):
-            self._release(one.ts)
-            alert = self.held.take(one)
-            if not alert.silenced:
-                self._emissions.append(Emission(round(alert.ts / TICK), alert))
-            if alert.state == "firing":
-                key = f"{alert.severity} {alert.rule}"
-                self.alerts_total[key] = self.alerts_total.get(key, 0) + 1
-            self.recent = [alert, *self.recent][:RECENT]
-        self._release(until)
-
-    def _release(self, until: float) -> None:
-        """Sends alerts whose silence has ended while they fire."""
-        for end, alert in self.held.release(self.tick * TICK, until):
-            self._emissions.append(Emission(round(end / TICK), alert))
-            self.recent = [alert if each.id == alert.id else each for each in self.recent]
+        """Sends alerts, and those that silences held back up to `until`."""
+        self._emissions += self.sent.send(alerts, self.tick * TICK, until)
 
     # -- time ----------------------------------------------------------------------------------------------------
 

@@ -31,9 +31,6 @@ from stream.view import Buckets, Counts, ModelView, RuleView, SegmentView, Windo
 if TYPE_CHECKING:
     from stream.monitor.model import ModelMonitor
 
-SHOWN = 50
-"""Alerts on the page."""
-
 
 def snapshot(m: ModelMonitor, pane: Pane, segment: int, final: bool) -> MetricSnapshot:
     """All that is known of one segment of one pane."""
@@ -156,7 +153,7 @@ def view(m: ModelMonitor) -> ModelView:
         counts=counts(m),
         segments=[SegmentView(name, _windows(m, code)) for code, name in enumerate(m.segments.names) if _seen(m, code)],
         rules=_rules(m),
-        alerts=m.recent[:SHOWN],
+        alerts=m.sent.recent,
         alerts_total={(rule, _severity(severity)): n for (severity, rule), n in _alert_counts(m)},
         latency_seconds=_buckets(m.latency),
         label_delay_seconds=_buckets(m.delay),
@@ -222,7 +219,7 @@ def _windows(m: ModelMonitor, segment: int) -> list[WindowView]:
 def _rules(m: ModelMonitor) -> list[RuleView]:
     shown = []
     firing = {}
-    for alert in reversed(m.recent):
+    for alert in reversed(m.sent.recent):
         firing[alert.fingerprint] = alert
     for watch in m.watches.all:
         state = watch.state
@@ -239,7 +236,7 @@ def _rules(m: ModelMonitor) -> list[RuleView]:
                 since=state.since,
                 summary="" if last is None else last.summary,
                 feature=watch.subject.feature,
-                silenced=watch.subject.fingerprint in m.held,
+                silenced=watch.subject.fingerprint in m.sent.held,
             )
         )
     return shown
@@ -254,7 +251,7 @@ def _notes(m: ModelMonitor) -> list[str]:
 
 
 def _alert_counts(m: ModelMonitor) -> list[tuple[tuple[str, str], int]]:
-    return [((severity, rule), n) for key, n in m.alerts_total.items() for severity, _, rule in [key.partition(" ")]]
+    return [((severity, rule), n) for key, n in m.sent.total.items() for severity, _, rule in [key.partition(" ")]]
 
 
 def _severity(text: str) -> Severity:

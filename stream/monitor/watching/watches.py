@@ -162,7 +162,7 @@ class Watches:
         self._stored = {}
         if not gone:
             return []
-        newest = {(alert.rule, alert.segment, alert.feature or None): alert for alert in reversed(m.recent)}
+        newest = {(alert.rule, alert.segment, alert.feature or None): alert for alert in reversed(m.sent.recent)}
         return [resolved(newest[key], m.tick * TICK, NO_LONGER_CONFIGURED) for key in gone if key in newest]
 
     # -- looking -------------------------------------------------------------------------------------------------
