@@ -18,8 +18,8 @@ from stream.monitor.estimates.estimate import Estimator, StoredEstimator
 from stream.monitor.features.normal import Stored
 from stream.monitor.joining.settled import Block
 from stream.monitor.model import ModelMonitor
+from stream.monitor.panes.baseline import Baseline, StoredBaseline
 from stream.monitor.panes.stored import Head, StoredPane
-from stream.monitor.watching.baseline import Baseline, StoredBaseline
 from stream.rows import ModelKeys
 
 
@@ -31,7 +31,7 @@ def store(model: ModelMonitor, delta: Delta) -> None:
         delta.put[key.normal] = pack(model.normal.state())
         model.normal.changed = False
     if model.baseline.changed:
-        delta.put[key.baseline] = pack(model.baseline.state(model))
+        delta.put[key.baseline] = pack(model.at_reference())
         model.baseline.changed = False
     if model.estimator.changed:
         delta.put[key.estimate] = pack(model.estimator.state())

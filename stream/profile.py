@@ -19,7 +19,6 @@ from stream.monitor.features.feature_layout import FeatureLayout
 from stream.monitor.features.reference import Reference, ReferenceRefused, from_bytes, to_bytes, with_performance
 from stream.monitor.model import ModelMonitor
 from stream.monitor.rules.asked import asks
-from stream.monitor.watching.baseline import packed
 from stream.recorded import Progress, records, slices
 from stream.shard import Shard
 
@@ -81,7 +80,7 @@ def _measured(monitor: ModelMonitor, reference: Reference) -> Reference:
         losses.remember(collected[:0], collected, reference.version)
         losses.calibrate(monitor.layout, features, at_once=True)
     learned = UNSET if losses.scale is None else pack(losses.state())
-    return with_performance(reference, packed(monitor), learned)
+    return with_performance(reference, pack(monitor.at_reference()), learned)
 
 
 def write(

@@ -22,7 +22,7 @@ from stream.due import Dues
 from stream.effects import SIDES, Clock, Outgoing, Record, Side
 from stream.events import Label, Prediction, Refusal, without
 from stream.learners import Learners
-from stream.monitor import keeping, snapshots
+from stream.monitor import keeping, model_view
 from stream.monitor.exchange import Emission
 from stream.monitor.features.reference import Reference
 from stream.monitor.model import ModelMonitor
@@ -361,7 +361,7 @@ class Shard:
         for name, model in self._models.items():
             known = self._views.get(name)
             if known is None or known[0] != model.revision:
-                view = snapshots.view(model)
+                view = model_view.view(model)
                 if learner := self._learners.known.get(name):
                     view.challengers = learner.views()
                     view.notes += learner.notes()

@@ -41,8 +41,8 @@ from stream.monitor.estimates.estimate import StoredEstimator
 from stream.monitor.features.normal import Stored
 from stream.monitor.features.reference import ReferenceRefused, from_bytes
 from stream.monitor.joining.settled import Block
+from stream.monitor.panes.baseline import StoredBaseline
 from stream.monitor.panes.stored import Head, StoredPane
-from stream.monitor.watching.baseline import StoredBaseline
 from stream.rows import RESIDENT, Formatted, ShardHead
 from stream.shard import Shard
 from tests.attacks import ATTACKS, START, label, prediction, run

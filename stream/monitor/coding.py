@@ -5,8 +5,6 @@ Invariant: a value gets the same code wherever events are cut: new classes are m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
@@ -15,14 +13,12 @@ from stream.monitor import intake, tasks
 from stream.monitor.basis.columns import Floats, floats
 from stream.monitor.basis.vocabulary import name_of
 from stream.monitor.exchange import Guesses, Truths
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
+from stream.monitor.known import Known
 
 Flags = npt.NDArray[np.bool_]
 
 
-def recognise(m: ModelMonitor, guesses: Guesses, truths: Truths) -> None:
+def recognise(m: Known, guesses: Guesses, truths: Truths) -> None:
     """Looks up all classes at once, in the usual case that none is new."""
     known = m.classes.vocabulary
     if not m.firm or m.task == "regression" or None in known:
@@ -43,7 +39,7 @@ def failed(guesses: Guesses) -> Flags:
     return np.array([event.prediction is None or event.error is not None for event in guesses.events], np.bool_)
 
 
-def meet(m: ModelMonitor, guesses: Guesses, truths: Truths, failed: Flags) -> None:
+def meet(m: Known, guesses: Guesses, truths: Truths, failed: Flags) -> None:
     """Gives codes to classes that are new in order of their ticks, predictions first, however events are sliced."""
     if m.task is None or m.task == "regression":
         return
@@ -71,7 +67,7 @@ def meet(m: ModelMonitor, guesses: Guesses, truths: Truths, failed: Flags) -> No
         vocabulary.code(name_of(value))
 
 
-def coded(m: ModelMonitor, values: list[Scalar] | Floats) -> tuple[Floats, Flags, str]:
+def coded(m: Known, values: list[Scalar] | Floats) -> tuple[Floats, Flags, str]:
     """Values as the numbers that are joined and summed, which of them mean something, and why the others do not.
 
     An array holds class codes already.
@@ -90,7 +86,7 @@ def coded(m: ModelMonitor, values: list[Scalar] | Floats) -> tuple[Floats, Flags
     return coded, np.isin(coded, allowed), f"a third class: the model is binary, with {names}"
 
 
-def scored(m: ModelMonitor, events: list[Prediction]) -> Floats:
+def scored(m: Known, events: list[Prediction]) -> Floats:
     """Shape (n, C): the probability of each class, or of the positive one (C = 1); NaN where none came."""
     if m.task == "binary":
         return intake.binary_scores(events, m.classes.positive_name)

@@ -5,7 +5,7 @@ Invariant: what fails has no features, score or class to count, but is traffic o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,13 @@ import numpy.typing as npt
 from stream.events import Prediction
 from stream.monitor.basis.columns import Floats, Ints, Outcomes, Traffic, floats, picked
 from stream.monitor.basis.join_rows import Incoming, Joined
+from stream.monitor.known import Known
 from stream.monitor.panes import serving
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 Flags = npt.NDArray[np.bool_]
 
 
-def outcomes(m: ModelMonitor, joined: Joined) -> Outcomes:
+def outcomes(m: Known, joined: Joined) -> Outcomes:
     delay = np.maximum(joined.label_ts - joined.ts, 0.0)
     m.delay.add(delay)
     return Outcomes(
@@ -38,7 +36,7 @@ def outcomes(m: ModelMonitor, joined: Joined) -> Outcomes:
 
 
 def traffic(
-    m: ModelMonitor,
+    m: Known,
     who: list[Prediction],
     waiting: Incoming,
     events: list[Prediction],
@@ -95,7 +93,7 @@ def traffic(
     return Traffic(tick, m.panes_of(ts), segments, *columns), latency[good]
 
 
-def _take_along(m: ModelMonitor, cells: Ints) -> None:
+def _take_along(m: Known, cells: Ints) -> None:
     """Notes the groups of the features of predictions that now wait for their label."""
     if m.suspects.fit(m.normal.layout):
         m.join.group(m.suspects.groups)
@@ -105,7 +103,7 @@ def _take_along(m: ModelMonitor, cells: Ints) -> None:
         m.join.mark(groups.codes(cells if rows is None else cells[rows]), rows)
 
 
-def _guessed(m: ModelMonitor, waiting: Incoming, cells: Ints, skipped: int) -> Ints | None:
+def _guessed(m: Known, waiting: Incoming, cells: Ints, skipped: int) -> Ints | None:
     """What performance is estimated from without labels; of a regression places, which wait for their labels, too."""
     if m.task != "regression":
         return m.estimator.guessed(waiting.predicted, waiting.scores, m.layout)
@@ -114,7 +112,7 @@ def _guessed(m: ModelMonitor, waiting: Incoming, cells: Ints, skipped: int) -> I
     return places[:, None]
 
 
-def _latencies(m: ModelMonitor, events: list[Prediction]) -> tuple[Floats, Ints]:
+def _latencies(m: Known, events: list[Prediction]) -> tuple[Floats, Ints]:
     told = [event.latency_ms for event in events]
     latency = (np.array(told, np.float64) if None in told else floats(cast(list[float], told))) / 1000.0
     known = (latency >= 0) & (latency < 1e6)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from stream.monitor import intake, tasks
 from stream.monitor.basis.join_rows import Early, Waiting
@@ -17,11 +17,9 @@ from stream.monitor.estimates import estimate
 from stream.monitor.features.suspects import Suspects, nothing
 from stream.monitor.joining.join import as_code, as_number
 from stream.monitor.metrics.layout import Layout
+from stream.monitor.model import ModelMonitor
 from stream.monitor.panes.pane import Pane
 from stream.monitor.panes.stored import Head, Measured
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 
 def head(m: ModelMonitor) -> Head:

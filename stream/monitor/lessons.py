@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stream.monitor.basis.columns import Floats
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
+from stream.monitor.known import Known
 
 
-def named(m: ModelMonitor, values: Floats) -> list[float] | list[str] | list[bool]:
+def named(m: Known, values: Floats) -> list[float] | list[str] | list[bool]:
     """Joined values as a learner wants them: numbers, class names, or for a binary model whether it is the positive
     class."""
     if m.task == "regression":
@@ -25,7 +22,7 @@ def named(m: ModelMonitor, values: Floats) -> list[float] | list[str] | list[boo
     return [m.classes.names[code] for code in codes]
 
 
-def scored(m: ModelMonitor, scores: Floats) -> list[dict[bool, float]] | list[dict[str, float]] | None:
+def scored(m: Known, scores: Floats) -> list[dict[bool, float]] | list[dict[str, float]] | None:
     """Joined scores as a learner wants them: by row the probability of each class that has one."""
     if m.task == "regression":
         return None

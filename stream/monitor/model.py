@@ -12,40 +12,30 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import UNSET
 
 from stream.config import Limits, Model, Renewal
-from stream.events import Alert, Prediction, Refusal, Scalar, Task
+from stream.events import Alert, Prediction, Refusal, Scalar
 from stream.monitor import coding, counted, intake, renewals, snapshots, tasks
-from stream.monitor.basis.columns import Floats, Ints, picked
-from stream.monitor.basis.join_rows import Era, Incoming, Joined, Observed
+from stream.monitor.basis.columns import Floats, picked
+from stream.monitor.basis.join_rows import Incoming, Joined, Observed
 from stream.monitor.basis.vocabulary import MAX_NAME
-from stream.monitor.estimates import estimate
 from stream.monitor.exchange import Applied, Emission, Guesses, Refused, Truths
 from stream.monitor.features.feature_rows import plain
-from stream.monitor.features.normal import Normal
 from stream.monitor.features.reference import Reference
-from stream.monitor.features.suspects import Suspects
-from stream.monitor.joining.join import Join
-from stream.monitor.metrics.layout import Layout
+from stream.monitor.known import Known
 from stream.monitor.panes.course import Course
-from stream.monitor.panes.pane import LATENCY_BOUNDS, PREDICTIONS, Pane
+from stream.monitor.panes.pane import PREDICTIONS, Pane
 from stream.monitor.panes.segment_course import SegmentFeatures
-from stream.monitor.panes.serving import DELAY_BOUNDS
-from stream.monitor.panes.stored import Counters, Histogram, Renewed
-from stream.monitor.panes.window import Window
 from stream.monitor.renewals import Renewals
 from stream.monitor.rules.machine import TICK
 from stream.monitor.rules.silences import Silences
-from stream.monitor.sent import Sent
-from stream.monitor.watching.baseline import Baseline
 from stream.monitor.watching.look import Flow
 from stream.monitor.watching.watches import Watches
 
 Flags = npt.NDArray[np.bool_]
 
 
-class ModelMonitor:
+class ModelMonitor(Known):
     """One model."""
 
     def __init__(
@@ -57,59 +47,13 @@ class ModelMonitor:
         silences: Silences | None = None,
         renewals: Renewals | None = None,
     ) -> None:
-        self.name, self.spec, self.limits = name, spec, limits
-        self.counters = Counters()
-        self.task: Task | None = None
-        self.firm = False
-        """Predictions have spoken for the task."""
-        self.classes = intake.Classes(limits.classes)
-        self.segments = intake.Segments(spec.segments, limits.segments, bins=spec.bins)
-        self.layout: Layout | None = None
-        self.normal = Normal(spec, limits, reference)
-        self.baseline = Baseline()
-        if reference is not None and reference.measured is not UNSET:
-            self.baseline.give(reference.measured)
+        super().__init__(name, spec, limits, reference, silences or Silences())
         self.renewals = renewals or Renewals()
-        self.renewed = Renewed()
-        self.estimator = estimate.begun(reference)
-        self.join = Join(1, 1 + len(spec.segments), bool(spec.learn.challengers), spec.pane)
-        self.suspects = Suspects(spec.explain, spec.segments)
-        self.eras = [Era(None, spec.segments)]
-        """What the numbers of stored waiting predictions mean, by their era; the last is today's."""
-        self.panes: dict[int, Pane] = {}
-        self.stale: dict[int, int] = {}
-        """Panes whose snapshots must be sent again, and at which pane of the watermark."""
-        self.windows = [Window(seconds, max(1, math.ceil(seconds / spec.pane))) for seconds in spec.windows]
         self.watches = Watches(name, spec)
-        self.position = -1
-        """Pane of the watermark; -1 before the first event."""
-        self.tick = -1
-        """Ticks below this one are done."""
-        self.floor = 0
-        """Panes below this one are final: no event is put into them any more."""
         self._kept = 0
         """Panes below this one are forgotten."""
-        self.parted: list[tuple[Pane, Layout | None]] | None = None
-        """Forgotten panes and what their tallies mean, for whoever wants them and empties this; None: nobody does."""
-        self.version: str | None = None
-        self.sent = Sent(silences or Silences())
-        self.resources: dict[str, float] = {}
-        """The newest sample of each."""
-        self.latency = Histogram(LATENCY_BOUNDS)
-        self.delay = Histogram(DELAY_BOUNDS)
-        self.notes: list[str] = []
-        self.changed: set[int] = set()
-        """Panes to store again."""
-        self.gone: set[int] = set()
-        self.revision = 0
-        """Grows when something may have changed: what the page shows is made anew then."""
         self._emissions: list[Emission] = []
         self._lessons: list[Joined] = []
-
-    @property
-    def horizon_panes(self) -> int:
-        """Panes after which a pane is final."""
-        return max(1, math.ceil(self.spec.horizon / self.spec.pane))
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -129,7 +73,8 @@ class ModelMonitor:
             self._count(guesses.part(0, p), truths.part(0, q), applied, done_p, done_l)
             self._pass(turn.tick)
             guesses, truths, done_p, done_l = guesses.part(p), truths.part(q), done_p + p, done_l + q
-            tasks.become(self, turn, guesses, truths)
+            if tasks.become(self, turn, guesses, truths):
+                self.watches.restart()
         self._count(guesses, truths, applied, done_p, done_l)
         self._pass(limit)
         return applied
@@ -171,9 +116,9 @@ class ModelMonitor:
 
     def _count_part(self, guesses: Guesses, truths: Truths, applied: Applied, skip_p: int, skip_l: int) -> None:
         """Counts rows of one task and one reference, pane by pane of the watermark."""
-        pane_p, pane_l = (self._panes_at(rows.tick) for rows in (guesses, truths))
+        pane_p, pane_l = (self.panes_at(rows.tick) for rows in (guesses, truths))
         for pane in np.union1d(pane_p, pane_l).tolist():
-            self._pass(self._tick_of(pane))
+            self._pass(self.tick_of(pane))
             p, q = (
                 slice(int(np.searchsorted(panes, pane)), int(np.searchsorted(panes, pane, side="right")))
                 for panes in (pane_p, pane_l)
@@ -299,26 +244,6 @@ class ModelMonitor:
 
     # -- time ----------------------------------------------------------------------------------------------------
 
-    def pane_at(self, tick: int) -> int:
-        return int(tick * TICK // self.spec.pane)
-
-    def _panes_at(self, ticks: Ints) -> Ints:
-        panes: Ints = np.floor_divide(ticks * TICK, self.spec.pane).astype(np.int64)
-        return panes
-
-    def panes_of(self, ts: Floats) -> Ints:
-        return np.floor_divide(ts, self.spec.pane).astype(np.int64)
-
-    def _tick_of(self, pane: int) -> int:
-        """The first tick of a pane of the watermark."""
-        return math.ceil(pane * self.spec.pane / TICK)
-
-    def start(self, pane: int) -> None:
-        self.position = pane
-        self.floor = max(0, pane - self.horizon_panes)
-        for window in self.windows:
-            window.slide(pane, self.panes)
-
     @property
     def _renewal(self) -> Renewal | None:
         """The next one to be taken."""
@@ -345,7 +270,7 @@ class ModelMonitor:
             if target - step > 2:
                 boundary = self._next_boundary()
                 step = target if boundary is None else min(max(boundary, step), target)
-            start = self._tick_of(step) * TICK
+            start = self.tick_of(step) * TICK
             self._alert(self.watches.pass_time(start, self), start)
             self._enter(step)
         self._alert(self.watches.pass_time(tick * TICK, self), tick * TICK)
@@ -371,7 +296,7 @@ class ModelMonitor:
         self.join.settled.pass_time(pane * self.spec.pane, self.spec.horizon)
         self.estimator.calibrate(self.layout, self.normal.layout)
         moved = [window.slide(pane, self.panes) for window in self.windows]
-        tick = self._tick_of(pane)
+        tick = self.tick_of(pane)
         if any(moved):
             still = Course.still(tick - 1, self.layout, self.normal.width, 1 + len(self.spec.segments))
             self._alert(self.watches.evaluate(still, None, self))
@@ -414,13 +339,6 @@ class ModelMonitor:
         pane.stale, pane.final = [], final
         self.stale.pop(index, None)
         self.changed.add(index)
-
-    # -- storing -------------------------------------------------------------------------------------------------
-
-    @property
-    def watermark(self) -> float | None:
-        """How far event time has come, seconds; None before the first event."""
-        return None if self.tick < 0 else self.tick * TICK
 
 
 def _between(panes: dict[int, Pane], start: int, stop: int) -> list[int]:

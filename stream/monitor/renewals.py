@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from stream.config import Renewal
 from stream.monitor.features.suspects import nothing
+from stream.monitor.known import Known
+from stream.monitor.panes.baseline import Baseline
 from stream.monitor.panes.stored import Renewed
 from stream.monitor.rules.machine import TICK
-from stream.monitor.watching.baseline import Baseline
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 USUAL = 1_000
 """Predictions of a reference where nothing says how many."""
@@ -72,7 +69,7 @@ def tick_of(renewal: Renewal, done: int) -> int:
     return max(math.ceil(renewal.at / TICK), done)
 
 
-def begin(m: ModelMonitor, renewal: Renewal) -> None:
+def begin(m: Known, renewal: Renewal) -> None:
     """Begins the model's reference anew, at the beginning of its next tick."""
     since = m.tick * TICK
     m.normal.renew(renewal.first or m.spec.reference.first or USUAL, since)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stream.events import Estimated
+from stream.monitor.known import Known
 from stream.monitor.panes.pane import ERRORS, LATENCY_BOUNDS, PREDICTIONS
 from stream.monitor.panes.serving import (
     DELAY_BOUNDS,
@@ -27,14 +27,11 @@ from stream.monitor.panes.serving import (
 )
 from stream.monitor.panes.window import Window
 
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
-
 LATENCIES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 DELAYS = {"label_delay_p50": 0.5, "label_delay_p95": 0.95}
 
 
-def service(m: ModelMonitor, window: Window) -> dict[str, Estimated]:
+def service(m: Known, window: Window) -> dict[str, Estimated]:
     """Every such metric of the whole model that has a value, and coverage and delay by predicted class."""
     names = m.classes.names if m.task in ("binary", "multiclass") else []
     found = [*_traffic(window), *_resources(window.sums.serving), *_labels(window.sums.serving, names)]

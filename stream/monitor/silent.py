@@ -6,16 +6,13 @@ Invariant: a function of the configuration and the reference, so it ends when th
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from stream.monitor.features import joint_drift, segment_drift
+from stream.monitor.model import ModelMonitor
 from stream.monitor.rules import asked
 from stream.monitor.rules.watch import minimum
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 
 def reasons(m: ModelMonitor) -> list[str]:

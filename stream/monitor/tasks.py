@@ -5,22 +5,18 @@ Invariant: what follows a turn is a function of the events up to its tick, not o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from stream.monitor.basis.join_rows import Era
 from stream.monitor.estimates import estimate
 from stream.monitor.exchange import Guesses, Truths
 from stream.monitor.features.suspects import nothing
+from stream.monitor.known import Known
 from stream.monitor.metrics.layout import Layout
 from stream.monitor.turning import Turn, contradict, settle, usable
 
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
-
-def turn(m: ModelMonitor, guesses: Guesses, truths: Truths) -> Turn | None:
+def turn(m: Known, guesses: Guesses, truths: Truths) -> Turn | None:
     """The next tick at which the task is settled or turns out to be another one, if these events say so."""
     configured = m.spec.task
     if not m.firm:
@@ -32,8 +28,8 @@ def turn(m: ModelMonitor, guesses: Guesses, truths: Truths) -> Turn | None:
     return contradict(m.task, m.classes, *events)
 
 
-def become(m: ModelMonitor, turned: Turn, guesses: Guesses, truths: Truths) -> None:
-    """Takes the task of a turn; what was counted under another one is dropped."""
+def become(m: Known, turned: Turn, guesses: Guesses, truths: Truths) -> bool:
+    """Takes the task of a turn; whether it had another one, whose counts are dropped."""
     old, m.task = m.task, turned.task
     if turned.task != "regression" and not m.firm:
         p, q = (int(np.searchsorted(rows.tick, turned.tick, side="right")) for rows in (guesses, truths))
@@ -41,11 +37,11 @@ def become(m: ModelMonitor, turned: Turn, guesses: Guesses, truths: Truths) -> N
         m.classes.settle(m.spec.positive, now, truths.events[:q])
     m.firm = m.firm or turned.firm
     if old == turned.task:
-        return
+        return False
     m.layout = Layout(turned.task, max(2, len(m.classes.names)), m.classes.positive)
     begin_era(m, anew=old is not None)
     if old is None:
-        return
+        return False
     m.notes.append(f"taken for {old} at first; {turned.task} since a value said so, and counted anew from there")
     m.join.recode(old, turned.task, m.classes.vocabulary)
     for sums in [*(pane.sums for pane in m.panes.values()), *(window.sums for window in m.windows)]:
@@ -57,17 +53,17 @@ def become(m: ModelMonitor, turned: Turn, guesses: Guesses, truths: Truths) -> N
         pane.suspects = nothing()
     m.estimator = estimate.begun(m.normal.reference)
     m.changed.update(m.panes)
-    m.watches.restart()
+    return True
 
 
-def begin_era(m: ModelMonitor, *, anew: bool) -> None:
+def begin_era(m: Known, *, anew: bool) -> None:
     """Task or segments are other ones: says what numbers mean that are stored from now on."""
     era = Era(m.task, m.spec.segments)
     m.eras = [*m.eras, era] if anew else [*m.eras[:-1], era]
     m.join.era = len(m.eras) - 1
 
 
-def grow(m: ModelMonitor) -> None:
+def grow(m: Known) -> None:
     """Makes room for classes that have come up."""
     assert m.layout is not None
     needed = len(m.classes.names)

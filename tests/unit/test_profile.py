@@ -14,7 +14,7 @@ from stream.config import Config, Model, Reference
 from stream.configfile import parse
 from stream.effects import Clock, StoredRecord
 from stream.monitor.features.reference import from_bytes, to_bytes
-from stream.monitor.watching.baseline import Baseline
+from stream.monitor.panes.baseline import Baseline
 from stream.profile import NoReference, build, references
 from stream.shard import Shard
 

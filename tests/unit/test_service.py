@@ -14,9 +14,9 @@ import pytest
 
 from stream.config import Config, Model, Reference, Rule
 from stream.effects import Channel, Clock, Outgoing, Side, StoredRecord
+from stream.monitor.panes import values
 from stream.monitor.panes.course import Course
 from stream.monitor.rules.watch import METRICS
-from stream.monitor.watching import values
 from stream.shard import Shard
 from stream.view import ModelView
 

@@ -1,1 +1,1 @@
-"""Sums by pane and window of event time, and how a chunk of events changes them tick by tick."""
+"""Sums by pane and window of event time, how a chunk of events changes them, and the numbers read from them."""

@@ -14,12 +14,12 @@ import numpy as np
 from stream.monitor.basis.columns import Floats, Ints
 from stream.monitor.features import drift, quality
 from stream.monitor.features.feature_layout import FeatureLayout
+from stream.monitor.panes import values
 from stream.monitor.rules import bounds
 from stream.monitor.rules.asked import is_joint
 from stream.monitor.rules.change import is_change
 from stream.monitor.rules.machine import Phase, Transition
 from stream.monitor.rules.watch import LABEL, METRICS
-from stream.monitor.watching import values
 
 if TYPE_CHECKING:
     from stream.monitor.watching.look import Look

@@ -16,13 +16,13 @@ from stream.monitor.basis.columns import Floats, Ints
 from stream.monitor.features.reference import OUTPUT, Numeric
 from stream.monitor.guards.guard import Guard, feed_together
 from stream.monitor.guards.guard_state import FIRST, Scheme
+from stream.monitor.known import Known
 from stream.monitor.rules.alerts import Subject
 from stream.monitor.rules.occurrences import GUARD_QUIET, Detection
 from stream.monitor.rules.watch import FEATURE_SIGNAL, budget
-from stream.monitor.watching import values
+from stream.monitor.watching import signals
 
 if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
     from stream.monitor.watching.look import Look
     from stream.monitor.watching.watches import Watch
 
@@ -33,7 +33,7 @@ OF_TASK = ("error_rate", "loss", "score")
 """What means something else under another task."""
 
 
-def scheme(subject: Subject, spec: Model, m: ModelMonitor) -> Scheme | None:
+def scheme(subject: Subject, spec: Model, m: Known) -> Scheme | None:
     """The guard of a rule on one segment and feature; None while what it needs is not known."""
     rule = subject.rule
     assert rule.guard is not None
@@ -60,7 +60,7 @@ def feed(watches: Sequence[Watch], spec: Model, look: Look) -> dict[Key, list[De
         return {}
     ready: list[tuple[Key, Guard]] = []
     fed: list[tuple[Floats | Ints, Floats]] = []
-    signals = values.Guarded(look)
+    fed_with = signals.Guarded(look)
     for watch in watches:
         if watch.rule.guard is None:
             continue
@@ -73,7 +73,7 @@ def feed(watches: Sequence[Watch], spec: Model, look: Look) -> dict[Key, list[De
                 watch.guard.restore(watch.guarded)
                 watch.guarded = None
         ready.append((watch.key, watch.guard))
-        fed.append(signals.of(watch))
+        fed.append(fed_with.of(watch))
     found = feed_together([it for _, it in ready], [each for each, _ in fed], [ends for _, ends in fed])
     return {key: each for (key, _), each in zip(ready, found, strict=True)}
 
@@ -85,7 +85,7 @@ def quiet(rule: Rule) -> Rule:
     return structs.replace(rule, cooldown=GUARD_QUIET)
 
 
-def _sharers(rule: Rule, spec: Model, m: ModelMonitor) -> int:
+def _sharers(rule: Rule, spec: Model, m: Known) -> int:
     rules = sum(1 for each in spec.rules or () if each.guard is not None)
     segments = 1 + m.limits.segments if rule.segment == "*" else 1
     features = 1

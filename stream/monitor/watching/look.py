@@ -22,8 +22,10 @@ from stream.monitor.estimates.estimate import Expected, expected
 from stream.monitor.estimates.losses import ExpectedLosses
 from stream.monitor.features import drift, quality
 from stream.monitor.features.label_drift import Labels, alike, of_classes
+from stream.monitor.known import Known
 from stream.monitor.metrics import fairness
 from stream.monitor.metrics.layout import OUTCOMES
+from stream.monitor.panes import values
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.pane import PREDICTIONS
 from stream.monitor.rules import change
@@ -31,12 +33,10 @@ from stream.monitor.rules.alerts import Evidence
 from stream.monitor.rules.change import Bounds, Spread, is_change
 from stream.monitor.rules.machine import TICK, RuleState, Transition
 from stream.monitor.rules.watch import ESTIMATED, LABEL_METRICS, METRICS, MIN_SAMPLES, minimum
-from stream.monitor.watching import apart, explain, values
+from stream.monitor.watching import apart, explain
 from stream.monitor.watching.segment_look import SegmentLook, compared_in
-from stream.monitor.watching.values import Names
 
 if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
     from stream.monitor.watching.watches import Watch
 
 NOTHING: Floats = np.empty(0)
@@ -69,7 +69,7 @@ class Seen(Struct):
 class Look:
     """What rules see of one chunk; sums that several rules need are made once."""
 
-    def __init__(self, course: Course | None, flow: Flow | None, m: ModelMonitor, drift_ticks: Ints) -> None:
+    def __init__(self, course: Course | None, flow: Flow | None, m: Known, drift_ticks: Ints) -> None:
         self._course, self.flow, self.m, self._drift_ticks = course, flow, m, drift_ticks
         self._judged: Floats = NOTHING if course is None else course.ends[drift_ticks]
         self._tallies: dict[tuple[int, int], Ints] = {}
@@ -127,7 +127,7 @@ class Look:
         window, tallies = m.windows[watch.window], NO_TALLIES
         if name == "coverage" or name not in METRICS:
             tallies = self.tallies(watch.window, segment)
-        observed, samples = values.metric(name, self.course, window, segment, self.names, tallies)
+        observed, samples = values.metric(name, self.course, window, segment, self.m.names, tallies)
         return self._compared(watch, name, Seen(self.course.ends, observed, samples), slice(None), tallies)
 
     def _gap(self, watch: Watch, name: str, attribute: str) -> Seen | None:
@@ -140,18 +140,12 @@ class Look:
         tallies = np.stack(held, axis=1) if held else np.zeros((len(at), 0, m.layout.width), np.int64)
         return Seen(self.course.ends[at], *fairness.evaluate(m.layout, tallies, name, minimum(watch.rule)))
 
-    @property
-    def names(self) -> Names:
-        """What gives the model's sums their meaning."""
-        m = self.m
-        return Names(m.layout, m.classes.names, m.segments.names, m.spec.value)
-
     def _compared(self, watch: Watch, name: str, seen: Seen, at: Ints | slice, tallies: Ints | None = None) -> Seen:
         """What a rule by change sees: values are undefined where the reference is. `at`: which of the chunk's ticks."""
         rule, baseline = watch.rule, self.m.baseline
         if not is_change(rule):
             return seen
-        found = baseline.measured(name, watch.subject.segment, self.names)
+        found = baseline.measured(name, watch.subject.segment, self.m.names)
         reference = np.full(len(seen.times), np.nan)
         if found is not None and baseline.complete:
             enough = min(minimum(rule), MIN_SAMPLES)
@@ -166,7 +160,7 @@ class Look:
             assert found is not None
             tally = NO_SAMPLES if tallies is None or not len(tallies) else tallies[row]
             same = 0 if len(found.values) == 1 else row
-            mine = values.interval(name, self.names, tally, float(seen.values[row]), int(seen.samples[row]))
+            mine = values.interval(name, self.m.names, tally, float(seen.values[row]), int(seen.samples[row]))
             kept = float(found.values[same]), int(found.samples[same])
             return mine, values.interval(name, found.names, found.tallies[same], *kept)
 
@@ -187,13 +181,13 @@ class Look:
             counted = self.course.answered(window, segment, at)
             self._answered[key] = [expected(counts, m.estimator, m.layout) for counts in counted]
         found, rows = self._answered[key], tallies[at]
-        part = Seen(self.course.ends[at], *values.performed(name, self.course, window, segment, self.names, rows, at))
+        part = Seen(self.course.ends[at], *values.performed(name, self.course, window, segment, self.m.names, rows, at))
         estimates = np.array([each.value(name, m.classes.names) for each in found], np.float64)
         same = [apart.comparable(each, tally) for each, tally in zip(found, rows, strict=True)]
 
         def pair(row: int) -> apart.Pair:
             value = float(part.values[row])
-            mine = values.interval(name, self.names, rows[row], value, int(part.samples[row]))
+            mine = values.interval(name, self.m.names, rows[row], value, int(part.samples[row]))
             return apart.Pair(name, value, mine, float(estimates[row]), found[row])
 
         rule, normal = watch.rule, np.where(same, estimates, np.nan)
@@ -263,7 +257,7 @@ class Look:
             return None
         tallies = self.tallies(watch.window, segment)
         observed = np.full(len(tallies), np.nan)
-        found = m.baseline.measured("accuracy", watch.subject.segment, self.names)
+        found = m.baseline.measured("accuracy", watch.subject.segment, self.m.names)
         if found is not None and found.names.layout is not None and m.baseline.complete:
             test, enough = watch.rule.test or "psi", min(minimum(watch.rule), MIN_SAMPLES)
             counts, normal = of_classes(m.layout, tallies), of_classes(found.names.layout, found.tallies)
@@ -325,7 +319,7 @@ class Look:
         if name is not None and watch.rule.attribute is not None:
             bounds = self._gap_interval(watch, name, watch.rule.attribute, transition.time)
         elif name is not None and name not in METRICS and m.layout is not None and len(tally):
-            bounds = values.interval(name, self.names, tally, transition.value, transition.samples)
+            bounds = values.interval(name, self.m.names, tally, transition.value, transition.samples)
         lower, upper = bounds if bounds is not None else (None, None)
         labelled = int(tally[OUTCOMES]) if len(tally) else 0
         return Evidence(

@@ -10,11 +10,11 @@ from msgspec import Struct
 from stream.monitor.basis.columns import Floats, Ints
 from stream.monitor.features import drift
 from stream.monitor.features.segment_drift import SegmentReference
+from stream.monitor.known import Known
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.window import Window
 
 if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
     from stream.monitor.watching.watches import Watch
 
 
@@ -37,7 +37,7 @@ class Part(Struct, frozen=True):
         return found
 
 
-def compared_in(m: ModelMonitor, segment: str) -> Part | None:
+def compared_in(m: Known, segment: str) -> Part | None:
     """None where no rule compares the segment, or the reference does not know it."""
     code = m.segments.code(segment)
     found = None if code is None else m.normal.of_segments(m.segments.names).get(code)
@@ -47,7 +47,7 @@ def compared_in(m: ModelMonitor, segment: str) -> Part | None:
 class SegmentLook:
     """One chunk, at the ticks at which drift is judged."""
 
-    def __init__(self, m: ModelMonitor, course: Course, ticks: Ints) -> None:
+    def __init__(self, m: Known, course: Course, ticks: Ints) -> None:
         self._m, self._course, self._ticks = m, course, ticks
         self._cells: dict[tuple[int, int], Ints] = {}
         self._distances: dict[tuple[int, int, str], tuple[Floats, Ints]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from stream.events import Alert, AlertKind
 from stream.monitor.basis.columns import Ints
 from stream.monitor.features.reference import Reference
 from stream.monitor.guards.guard import Guard
+from stream.monitor.known import Known
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.stored import WatchState
 from stream.monitor.rules import bounds
@@ -30,14 +31,11 @@ from stream.monitor.rules.detectors import Detector
 from stream.monitor.rules.machine import TICK, Event, Phase, Reason, RuleState, Transition, step
 from stream.monitor.rules.occurrences import Detection, scan_absence, scan_detections
 from stream.monitor.rules.watch import LABEL, METRICS, kind, named, signal_of
-from stream.monitor.watching import defaults, guarding, values
+from stream.monitor.watching import defaults, guarding, signals
 from stream.monitor.watching.batches import Batch, planned
 from stream.monitor.watching.composites import Composite, Move, composites
 from stream.monitor.watching.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
 from stream.monitor.watching.segment_look import compared_in
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
@@ -109,7 +107,7 @@ class Watches:
         """Every rule on every segment and feature it applies to."""
         return self._list
 
-    def refresh(self, m: ModelMonitor) -> None:
+    def refresh(self, m: Known) -> None:
         """Applies rules to segments and features that have come up since."""
         seen = (m.task, m.normal.features, len(m.segments.names))
         if seen == self._seen:
@@ -136,7 +134,7 @@ class Watches:
             m.notes = [*(note for note in m.notes if note != NO_PERFORMANCE), NO_PERFORMANCE]
 
     @staticmethod
-    def _reference_of(m: ModelMonitor, segment: str) -> Reference | None:
+    def _reference_of(m: Known, segment: str) -> Reference | None:
         """What features of a segment are compared with; None where that is not known."""
         if segment == "all":
             return m.normal.reference
@@ -156,7 +154,7 @@ class Watches:
                 watch.guarded = stored.detector
         return watch
 
-    def dismiss(self, m: ModelMonitor) -> list[Alert]:
+    def dismiss(self, m: Known) -> list[Alert]:
         """Ends the alerts of rules that are no longer configured, or are configured otherwise."""
         gone = [(each.rule, each.segment, each.feature) for each in self._stored.values() if _fires(each)]
         self._stored = {}
@@ -167,7 +165,7 @@ class Watches:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def evaluate(self, course: Course, flow: Flow | None, m: ModelMonitor) -> list[Alert]:
+    def evaluate(self, course: Course, flow: Flow | None, m: Known) -> list[Alert]:
         """Looks at every rule at the tick ends of a chunk, before the chunk is added to the windows.
 
         `flow` is None when nothing came and the windows slid.
@@ -217,7 +215,7 @@ class Watches:
         if watch.detector is not None:
             if look.flow is None:
                 return []
-            fed, ticks = values.signal(signal_of(rule), look.flow, m, watch.subject.segment)
+            fed, ticks = signals.signal(signal_of(rule), look.flow, m, watch.subject.segment)
             found = watch.detector.feed(fed, ends_of(ticks))
             if watch.detector.failure is not None and not watch.reported:
                 watch.reported = True
@@ -246,7 +244,7 @@ class Watches:
         rule = guarding.quiet(watch.rule)
         return self._alerts(watch, scan_detections(rule, watch.state, found, float(look.course.ends[-1])), look)
 
-    def pass_time(self, until: float, m: ModelMonitor) -> list[Alert]:
+    def pass_time(self, until: float, m: Known) -> list[Alert]:
         """Time has come to `until`: holds that end, silences, detectors that have been quiet."""
         if self.due > until and not any(composite.anew for composite in self._composites):
             return []
@@ -275,7 +273,7 @@ class Watches:
             self._moves += [Move(each.time, watch, each.state == "firing") for each in transitions]
         return [build(watch.subject, transition, look.evidence(watch, transition)) for transition in transitions]
 
-    def renew(self, m: ModelMonitor) -> list[Alert]:
+    def renew(self, m: Known) -> list[Alert]:
         """The reference is taken anew: alerts that compare with the old one end, detectors and guards begin anew."""
         alerts: list[Alert] = []
         look, time = Look(None, None, m, NO_SAMPLES), m.tick * TICK

@@ -7,7 +7,7 @@ import pytest
 
 from stream.config import Limits, Model
 from stream.events import Label, Prediction
-from stream.monitor import snapshots
+from stream.monitor import model_view, snapshots
 from stream.monitor.exchange import Guesses, Truths
 from stream.monitor.metrics import performance
 from stream.monitor.model import ModelMonitor
@@ -49,15 +49,15 @@ def test_only_what_has_changed_is_reported_anew(task: str, monkeypatch: pytest.M
         return report(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(performance, "report", counted)
-    first = snapshots.view(m)
+    first = model_view.view(m)
     assert len(made) == 41 * 2
-    assert snapshots.view(m) == first
+    assert model_view.view(m) == first
     assert len(made) == 41 * 2
     feed(m, 1, ["c7"] * 5, task)
-    second = snapshots.view(m)
+    second = model_view.view(m)
     assert len(made) == 41 * 2 + 2 * 2  # "all" and c7, in two windows
     feed(m, 75, ["c8"], task)
-    third = snapshots.view(m)
+    third = model_view.view(m)
     for shown in (second, third):
         assert [segment.segment for segment in shown.segments][:2] == ["all", "country=c0"]
     for code, segment in enumerate(third.segments):
@@ -70,7 +70,7 @@ def test_only_what_has_changed_is_reported_anew(task: str, monkeypatch: pytest.M
 def test_what_is_shown_can_be_changed_without_harm() -> None:
     m = monitor()
     feed(m, 0, ["BR", "DE"] * 5, "binary")
-    first = snapshots.view(m)
+    first = model_view.view(m)
     want = dict(first.segments[0].windows[0].metrics)
     first.segments[0].windows[0].metrics.clear()
-    assert snapshots.view(m).segments[0].windows[0].metrics == want
+    assert model_view.view(m).segments[0].windows[0].metrics == want

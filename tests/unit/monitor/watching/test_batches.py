@@ -13,12 +13,12 @@ from stream.monitor.basis.columns import Ints
 from stream.monitor.features import drift, quality
 from stream.monitor.features.feature_layout import FeatureLayout
 from stream.monitor.features.reference_builder import from_events
+from stream.monitor.panes.values import cause
 from stream.monitor.rules import bounds
 from stream.monitor.rules.alerts import Subject
 from stream.monitor.rules.machine import RuleState, Transition
 from stream.monitor.watching.batches import Batch, planned
 from stream.monitor.watching.look import Look
-from stream.monitor.watching.values import cause
 from stream.monitor.watching.watches import Watch
 
 rng = np.random.default_rng(8)

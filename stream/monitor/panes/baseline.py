@@ -8,26 +8,22 @@ events up to it, so a rule by change sees the same however the stream was sliced
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct, structs
 
-from stream.checkpoint.packing import pack, unpack
+from stream.checkpoint.packing import unpack
 from stream.events import Task
 from stream.monitor.basis.columns import Floats, Ints
 from stream.monitor.metrics.layout import Layout
+from stream.monitor.panes import values
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.pane import Pane, Sums
 from stream.monitor.panes.stored import StoredPane
+from stream.monitor.panes.values import Names
 from stream.monitor.panes.window import Window
 from stream.monitor.rules.machine import TICK
 from stream.monitor.rules.watch import METRICS
-from stream.monitor.watching import values
-from stream.monitor.watching.values import Names
-
-if TYPE_CHECKING:
-    from stream.monitor.model import ModelMonitor
 
 _ALWAYS = 2**62
 
@@ -167,14 +163,12 @@ class Baseline:
 
     # -- storing -------------------------------------------------------------------------------------------------
 
-    def state(self, m: ModelMonitor) -> StoredBaseline:
-        """For a checkpoint or a file."""
-        layout, sums = m.layout, StoredPane.of(Pane(0, self.sums))
-        width = 0 if layout is None else layout.classes
-        positive = None if m.task != "binary" else m.classes.positive_name
-        segments = m.segments.names
+    def state(self, task: Task | None, names: Names, positive: str | None) -> StoredBaseline:
+        """For a checkpoint or a file; `names` are the model's."""
+        width = 0 if names.layout is None else names.layout.classes
+        meaning = task, names.classes, width, positive, names.segments
         span = self.began, self.until, self.tick, self.complete, self.since
-        return StoredBaseline(m.task, m.classes.names, width, positive, segments, sums, *span)
+        return StoredBaseline(*meaning, StoredPane.of(Pane(0, self.sums)), *span)
 
     def restore(self, stored: StoredBaseline) -> None:
         """Goes on from a checkpoint."""
@@ -193,8 +187,3 @@ class Baseline:
             positive = stored.classes.index(stored.positive) if stored.positive in stored.classes else 1
             layout = Layout(stored.task, stored.width, positive)
         self.given, self.complete = Names(layout, stored.classes, stored.segments), True
-
-
-def packed(m: ModelMonitor) -> bytes:
-    """What a model counted, for a reference in a file."""
-    return pack(m.baseline.state(m))
