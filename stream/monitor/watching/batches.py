@@ -7,7 +7,6 @@ are inside the bounds cost three assignments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +19,8 @@ from stream.monitor.rules.asked import is_joint
 from stream.monitor.rules.change import is_change
 from stream.monitor.rules.machine import Phase, Transition
 from stream.monitor.rules.watch import LABEL, METRICS
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.look import Look
-    from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.look import Look
+from stream.monitor.watching.placed import Watch
 
 
 class Batch:

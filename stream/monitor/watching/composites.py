@@ -8,7 +8,6 @@ so it moves at the same tick however the stream was sliced.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct, structs
@@ -17,9 +16,7 @@ from stream.config import Rule
 from stream.monitor.rules import bounds
 from stream.monitor.rules.machine import Transition
 from stream.monitor.rules.watch import named
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.placed import Watch
 
 
 class Move(Struct, frozen=True):

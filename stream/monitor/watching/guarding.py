@@ -7,7 +7,7 @@ it evenly, then the features and segments of a rule, so that a guard's bound doe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from msgspec import structs
 
@@ -21,10 +21,8 @@ from stream.monitor.rules.alerts import Subject
 from stream.monitor.rules.occurrences import GUARD_QUIET, Detection
 from stream.monitor.rules.watch import FEATURE_SIGNAL, budget
 from stream.monitor.watching import signals
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.look import Look
-    from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.look import Look
+from stream.monitor.watching.placed import Watch
 
 Key: TypeAlias = tuple[str, str, str | None]
 """Rule, segment and feature."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
@@ -34,10 +33,8 @@ from stream.monitor.rules.change import Bounds, Spread, is_change
 from stream.monitor.rules.machine import TICK, RuleState, Transition
 from stream.monitor.rules.watch import ESTIMATED, LABEL_METRICS, METRICS, MIN_SAMPLES, minimum
 from stream.monitor.watching import apart, explain
+from stream.monitor.watching.placed import Watch
 from stream.monitor.watching.segment_look import SegmentLook, compared_in
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.watches import Watch
 
 NOTHING: Floats = np.empty(0)
 NO_SAMPLES: Ints = np.empty(0, np.int64)

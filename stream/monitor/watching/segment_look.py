@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from msgspec import Struct
 
@@ -13,9 +11,7 @@ from stream.monitor.features.segment_drift import SegmentReference
 from stream.monitor.known import Known
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.window import Window
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.placed import Watch
 
 
 class Part(Struct, frozen=True):

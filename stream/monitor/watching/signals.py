@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,8 @@ from stream.monitor.basis.columns import Floats, Ints
 from stream.monitor.known import Known
 from stream.monitor.rules.machine import TICK
 from stream.monitor.rules.watch import FEATURE_SIGNAL
-
-if TYPE_CHECKING:
-    from stream.monitor.watching.look import Flow, Look
-    from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.look import Flow, Look
+from stream.monitor.watching.placed import Watch
 
 
 def signal(name: str, flow: Flow, m: Known, segment: str) -> tuple[Floats, Ints]:

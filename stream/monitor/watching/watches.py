@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
-import msgspec
 import numpy as np
-from msgspec import structs
 
 from stream.config import Model, Rule
 from stream.events import Alert, AlertKind
 from stream.monitor.basis.columns import Ints
 from stream.monitor.features.reference import Reference
-from stream.monitor.guards.guard import Guard
 from stream.monitor.known import Known
 from stream.monitor.panes.course import Course
 from stream.monitor.panes.stored import WatchState
@@ -35,51 +31,17 @@ from stream.monitor.watching import defaults, guarding, signals
 from stream.monitor.watching.batches import Batch, planned
 from stream.monitor.watching.composites import Composite, Move, composites
 from stream.monitor.watching.look import NO_SAMPLES, NOTHING, Flow, Look, Seen, ends_of
+from stream.monitor.watching.placed import Watch, made_for
 from stream.monitor.watching.segment_look import compared_in
 
 CELL = 10
 """Ticks. Drift moves slowly and costs more to look at: it is judged at the first tick with events in each such span."""
-
-LATER = ("drop", "rise", "all", "any", "attribute", "against")
-"""Keys of rules that earlier versions did not know: a rule without them keeps its state when it is read by this one."""
 
 NO_PERFORMANCE = (
     "rules by change are silent: the reference does not say how the model did; write it with `stream profile --labels`"
 )
 
 NO_LONGER_CONFIGURED = "its rule is no longer configured like this"
-
-
-class Watch:
-    """One rule on one segment and feature."""
-
-    def __init__(self, subject: Subject, window: int) -> None:
-        self.subject = subject
-        self.window = window
-        self.state = RuleState()
-        self.detector = Detector.of(subject.rule) if subject.rule.detector is not None else None
-        self.guard: Guard | None = None
-        """None until it is known what to guard: the task, or the reference of the feature."""
-        self.guarded: bytes | None = None
-        """The state of the guard to come."""
-        self.made_for = made_for(subject.rule)
-        self.reported = False
-        """Its detector was switched off, and the page says so."""
-
-    @property
-    def rule(self) -> Rule:
-        """The rule."""
-        return self.subject.rule
-
-    @property
-    def fires(self) -> bool:
-        """Whether its alert fires."""
-        return self.state.phase is Phase.FIRING
-
-    @property
-    def key(self) -> tuple[str, str, str | None]:
-        """Rule, segment and feature: unique in a model."""
-        return self.rule.name, self.subject.segment, self.subject.feature
 
 
 class Watches:
@@ -317,13 +279,6 @@ class Watches:
         """Goes on from a checkpoint; `loads` unpickles detectors safely. A rule that is new begins from nothing."""
         self._loads = loads
         self._stored = {(stored.rule, stored.segment, stored.feature): stored for stored in states}
-
-
-def made_for(rule: Rule) -> str:
-    """A digest of all that decides what a rule's state means."""
-    told: dict[str, Any] = msgspec.to_builtins(structs.replace(rule, severity="info"))
-    said = {key: value for key, value in told.items() if key not in LATER or value is not None}
-    return blake2b(msgspec.json.encode(said, order="sorted"), digest_size=8).hexdigest()
 
 
 def compares(rule: Rule) -> bool:

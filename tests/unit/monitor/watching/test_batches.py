@@ -19,7 +19,7 @@ from stream.monitor.rules.alerts import Subject
 from stream.monitor.rules.machine import RuleState, Transition
 from stream.monitor.watching.batches import Batch, planned
 from stream.monitor.watching.look import Look
-from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.placed import Watch
 
 rng = np.random.default_rng(8)
 REFERENCE = [

@@ -11,7 +11,7 @@ from stream.config import Rule
 from stream.monitor.rules.alerts import Evidence, Subject, build
 from stream.monitor.rules.machine import Phase, Transition
 from stream.monitor.watching.composites import Composite, Move, circle, composites
-from stream.monitor.watching.watches import Watch
+from stream.monitor.watching.placed import Watch
 
 A, B = Rule(name="a", metric="f1", below=0.5), Rule(name="b", metric="f1", below=0.6)
 
