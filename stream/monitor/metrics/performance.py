@@ -110,7 +110,11 @@ def interval(
 
 
 def has_interval(name: str, task: Task) -> bool:
-    """Whether the interval of a metric is known, found out on a few outcomes of three classes."""
+    """Whether a metric is one of the task and its interval is known, found out on a few outcomes of three classes."""
+    try:
+        check_metric(name, task)
+    except ValueError:
+        return False
     layout, n = Layout(task, 2 if task == "binary" else 3), 60
     row = np.arange(n, dtype=np.float64)
     predicted, actual = row % layout.classes, row // 7 % layout.classes

@@ -349,3 +349,13 @@ def test_slopes_are_the_differences_of_values(drawn: tuple[Layout, Ints], base: 
         assert shares == pytest.approx(share[share > 0.0], rel=1e-14)
         got, want = found - shares @ found, np.array(differences) - shares @ np.array(differences)
         assert got == pytest.approx(want, rel=1e-6, abs=1e-6), subject
+
+
+@pytest.mark.parametrize("of", ["binary", "multiclass", "regression"])
+@pytest.mark.parametrize("asked", ["binary", "multiclass", "regression"])
+def test_no_interval_is_known_of_what_is_no_metric_of_the_task(of: Task, asked: Task) -> None:
+    for name in performance.names(of):
+        try:
+            performance.check_metric(name, asked)
+        except ValueError:
+            assert not performance.has_interval(name, asked)
