@@ -1,6 +1,6 @@
 """What of a model is stored at a checkpoint, as plain records.
 
-Invariant: `model.restore(model.changes())` is a model that behaves as the one that wrote them.
+Invariant: a model that is restored from them behaves as the one that they are of.
 """
 
 from __future__ import annotations
